@@ -1,0 +1,101 @@
+package wire
+
+import (
+	"bytes"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Errors of OpenTicket and Ticket.Permits.
+var (
+	ErrTicketInvalid = errors.New("wire: ticket is not valid")
+	ErrTicketExpired = errors.New("wire: ticket has expired")
+)
+
+// maxTicket bounds the text that OpenTicket looks at, in bytes.
+const maxTicket = 4096
+
+// A Ticket is a short-lived, single-use, signed permission for one call to a
+// webhook, issued by TV.
+type Ticket struct {
+	Subject       string  `json:"sub"` // vault owner's id
+	Service       string  `json:"svc"`
+	Purpose       Purpose `json:"pur"`
+	IssuedAt      int64   `json:"iat"` // Unix seconds
+	ExpiresAt     int64   `json:"exp"` // Unix seconds; 0 counts as expired
+	Nonce         string  `json:"nonce"`
+	AgentID       string  `json:"aid,omitempty"`
+	ProxyConfigID string  `json:"pid,omitempty"`
+	CreationID    string  `json:"cid,omitempty"`
+	Mode          string  `json:"mode,omitempty"`
+}
+
+// SignTicket returns base64url(payload) "." hex HMAC-SHA256(secret, that text).
+// The caller has filled every field, Nonce with 128 random bits in hex.
+func SignTicket(secret Secret, t Ticket) string {
+	payload, err := json.Marshal(t)
+	if err != nil {
+		panic("wire: a ticket holds strings and numbers only: " + err.Error())
+	}
+	size := base64.RawURLEncoding.EncodedLen(len(payload))
+	text := make([]byte, size+1+2*32)
+	base64.RawURLEncoding.Encode(text, payload)
+	mac := secret.mac(text[:size])
+	text[size] = '.'
+	hex.Encode(text[size+1:], mac[:])
+	return string(text)
+}
+
+// OpenTicket checks, in this order: two parts, HMAC under one of the secrets
+// (constant time, before decoding), payload, expiry. It returns the index of
+// the secret that matched. Purpose and service are Permits' to check; owner and
+// nonce, which need state, are the caller's, after both.
+func OpenTicket(secrets []Secret, text string, now time.Time) (Ticket, int, error) {
+	if len(text) > maxTicket {
+		return Ticket{}, -1, ErrTicketInvalid
+	}
+	encoded, tag, two := strings.Cut(text, ".")
+	given, wellFormed := decodeMAC(tag)
+	if !two || encoded == "" || !wellFormed {
+		return Ticket{}, -1, ErrTicketInvalid
+	}
+	index := -1
+	for i, secret := range secrets {
+		want := secret.mac([]byte(encoded))
+		if !secret.IsZero() && subtle.ConstantTimeCompare(want[:], given[:]) == 1 {
+			index = i
+			break
+		}
+	}
+	if index < 0 {
+		return Ticket{}, -1, ErrTicketInvalid
+	}
+	payload, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
+	if err != nil {
+		return Ticket{}, -1, ErrTicketInvalid
+	}
+	var t Ticket
+	d := json.NewDecoder(bytes.NewReader(payload))
+	if err := d.Decode(&t); err != nil || d.More() || t.Nonce == "" || t.Subject == "" {
+		return Ticket{}, -1, ErrTicketInvalid
+	}
+	if t.ExpiresAt <= now.Unix() {
+		return t, index, ErrTicketExpired
+	}
+	return t, index, nil
+}
+
+// Permits reports ErrTicketInvalid unless the ticket is for one of the purposes
+// and for this service.
+func (t Ticket) Permits(service string, purposes ...Purpose) error {
+	if !slices.Contains(purposes, t.Purpose) || t.Service != service {
+		return ErrTicketInvalid
+	}
+	return nil
+}
