@@ -1,0 +1,42 @@
+package models
+
+import (
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// VaultMode is a custody mode.
+type VaultMode string
+
+// The custody modes of a vault.
+const (
+	ModePlatform VaultMode = "platform"
+	ModeWebhook  VaultMode = "webhook"
+)
+
+// An Account is a person or an organization; it owns vaults.
+type Account struct {
+	ID           uuid.UUID `gorm:"primaryKey"`
+	Email        string    // as NormalizeEmail leaves it; unique
+	DisplayName  string
+	PasswordHash Opaque // argon2id in PHC string format
+	LockedAt     *time.Time
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
+}
+
+// Locked reports whether the owner's kill switch is on.
+func (a Account) Locked() bool { return a.LockedAt != nil }
+
+// NormalizeEmail is the form under which an e-mail address is unique.
+func NormalizeEmail(email string) string { return strings.ToLower(strings.TrimSpace(email)) }
+
+// A Vault is a container of tokens with one custody mode.
+type Vault struct {
+	AccountID uuid.UUID `gorm:"primaryKey"`
+	ID        uuid.UUID `gorm:"primaryKey"`
+	Mode      VaultMode
+	CreatedAt time.Time
+}

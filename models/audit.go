@@ -1,0 +1,51 @@
+package models
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// An AuditEvent is one row of the append-only record. Rows form streams, one
+// for each run of a replica; Hash chains a row to the row before it in its
+// stream. Events without an account (server start) bear the nil account.
+type AuditEvent struct {
+	AccountID   uuid.UUID `gorm:"primaryKey"`
+	ID          uuid.UUID `gorm:"primaryKey"`
+	StreamID    uuid.UUID
+	Seq         int64 // from 1 in its stream, without gaps
+	At          time.Time
+	EventType   string
+	Source      string
+	Outcome     string // "ok", or the fault code of a refusal
+	ServiceName string
+	AgentID     *uuid.UUID
+	GrantID     *uuid.UUID // what signed in
+	Client      string     // user agent, at most 200 bytes
+	Address     string     // client address
+	RequestID   string
+	Detail      string // a sentence or key=value pairs; never credential material
+	Hash        []byte // SHA-256, see package audit
+}
+
+// An AuditCheckpoint is a signed statement of where a stream stood.
+type AuditCheckpoint struct {
+	StreamID  uuid.UUID `gorm:"primaryKey"`
+	Seq       int64     `gorm:"primaryKey;autoIncrement:false"`
+	At        time.Time
+	Hash      []byte
+	KeyID     int
+	Signature []byte // Ed25519
+	Final     bool   // the stream ended here, in order
+}
+
+// AuditFilter narrows a list of events of one account, newest first.
+type AuditFilter struct {
+	ServiceName string
+	AgentID     *uuid.UUID
+	EventType   string
+	Source      string
+	Since       *time.Time
+	Before      *uuid.UUID // only events older than this one (by ID): the cursor
+	Limit       int
+}

@@ -1,0 +1,55 @@
+package models
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// GrantKind says what can sign in with a grant.
+type GrantKind string
+
+// The kinds of grant.
+const (
+	GrantSession  GrantKind = "session"
+	GrantAgentKey GrantKind = "agent_key"
+)
+
+// A Grant is something that can sign in. Its tokens are never stored, nor
+// hashes of them: a token counts when its GrantKey unwraps under it.
+type Grant struct {
+	AccountID  uuid.UUID `gorm:"primaryKey"`
+	ID         uuid.UUID `gorm:"primaryKey"`
+	Kind       GrantKind
+	Label      string
+	AgentID    *uuid.UUID // of an agent key
+	VaultID    *uuid.UUID // of what opens a platform vault
+	PublicKey  []byte     // X25519, 32 bytes
+	Client     string     // user agent that signed in
+	Address    string     // address that signed in
+	CreatedAt  time.Time
+	ExpiresAt  *time.Time // nil: until revoked
+	LastUsedAt *time.Time // coarse, written lazily
+	EndedAt    *time.Time
+	KeyID      int    // server key that authenticates this row
+	MAC        Opaque // over all fields that steer keys
+}
+
+// Live reports whether the grant can sign in at t.
+func (g Grant) Live(t time.Time) bool {
+	return g.EndedAt == nil && (g.ExpiresAt == nil || t.Before(*g.ExpiresAt))
+}
+
+// A GrantKey is one token generation (slot) of a grant: the grant's private key
+// under a key that only this slot's token yields.
+type GrantKey struct {
+	AccountID         uuid.UUID `gorm:"primaryKey"`
+	GrantID           uuid.UUID `gorm:"primaryKey"`
+	Slot              int64     `gorm:"primaryKey;autoIncrement:false"` // uint32 on the wire
+	TokenKeyID        int       // server key that seals the token
+	WrappedPrivateKey Opaque    // AES-KW, 40 bytes
+	IssuedAt          time.Time
+	ExpiresAt         *time.Time
+	KeyID             int // server key that authenticates this row
+	MAC               Opaque
+}

@@ -1,0 +1,39 @@
+// Package models is what Token Vault stores: types, their invariants and their
+// transitions, and the errors by which storage speaks.
+//
+// It knows neither SQL nor HTTP nor JSON: what an API shows is a type of the
+// door that shows it. Columns that hold something sealed or hashed redact
+// themselves. Ids are UUIDv7; every row of an account starts its primary key
+// with the account's id. All times are UTC with microseconds.
+package models
+
+import (
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+var (
+	// ErrNotFound: no such row. Services turn it into their own "not found" or,
+	// where existence is nobody's business, into a refusal.
+	ErrNotFound = errors.New("models: not found")
+	// ErrConflict: a unique name is taken, or a conditional write found another
+	// state than it expected. Services turn it into CONFLICT.
+	ErrConflict = errors.New("models: conflict")
+	// ErrInvalid: an invariant of a type does not hold. A programming error, or
+	// input that a door let through.
+	ErrInvalid = errors.New("models: invalid")
+)
+
+// NewID makes a UUIDv7. It panics when the system has no randomness.
+func NewID() uuid.UUID { return uuid.Must(uuid.NewV7()) }
+
+// Stamp cuts a time to what every database keeps: UTC, microseconds.
+func Stamp(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
+
+// StampPtr is Stamp for a column that may be empty.
+func StampPtr(t time.Time) *time.Time {
+	t = Stamp(t)
+	return &t
+}

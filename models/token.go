@@ -1,0 +1,38 @@
+package models
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// A Token is the metadata of a stored credential, named by its service. In
+// webhook mode it is the index of what the webhook reported; no secret field
+// exists here.
+type Token struct {
+	AccountID       uuid.UUID `gorm:"primaryKey"`
+	ID              uuid.UUID `gorm:"primaryKey"`
+	VaultID         uuid.UUID
+	ServiceName     string // unique in its vault
+	TokenType       string
+	DisplayName     string
+	Notes           string
+	Tags            []string `gorm:"serializer:json"`
+	Provider        string
+	CreationID      string // changes when the token is replaced
+	ExpiresAt       *time.Time
+	HasRefreshToken bool
+	HasCertificate  bool
+	HasPrivateKey   bool
+	HasSSHKey       bool
+	HasTOTPSecret   bool
+	StoredAt        *time.Time // when the webhook stored it
+	SeenAt          *time.Time // seenByServer: when, by which path, which creation
+	SeenPath        string
+	SeenCreationID  string
+	CreatedAt       time.Time
+	UpdatedAt       time.Time
+}
+
+// SeenByServer reports whether the server saw this very secret once.
+func (t Token) SeenByServer() bool { return t.SeenAt != nil && t.SeenCreationID == t.CreationID }
