@@ -1,0 +1,68 @@
+// Package agents is agents, what they were granted, and the release of a
+// credential to them: one function decides, one row records, and no row, no
+// release.
+//
+// It knows no HTTP: a release in webhook mode is an address to go to. It never
+// holds a credential of a webhook-mode vault.
+package agents
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/server/internal/vaults"
+)
+
+// CreateInput is what an agent is made from.
+type CreateInput struct {
+	Name        string
+	Description string
+}
+
+// UpdateInput changes what is not nil.
+type UpdateInput struct {
+	Name        *string
+	Description *string
+	Status      *models.AgentStatus
+}
+
+// GrantInput permits an agent to use one token.
+type GrantInput struct {
+	ServiceName   string
+	ExpiresIn     time.Duration // 0: until revoked; else 1 hour to 30 days
+	RefreshPolicy models.RefreshPolicy
+}
+
+// Created is a new agent with its key, shown once.
+type Created struct {
+	Agent models.Agent
+	Key   grants.Token
+}
+
+// Detail is an agent with its credential grants, by service name.
+type Detail struct {
+	Agent  models.Agent
+	Grants []models.CredentialGrant
+}
+
+// Released is where the agent fetches its credential: a webhook's URL with a
+// single-use ticket. It is a secret for as long as the ticket lives.
+type Released struct {
+	Location string
+}
+
+// GrantView is what an agent is told about one of its credential grants.
+type GrantView struct {
+	Grant models.CredentialGrant
+	Token vaults.TokenView // zero when the token is gone
+}
+
+// Identity is an agent as it sees itself.
+type Identity struct {
+	Agent     models.Agent
+	AccountID uuid.UUID
+	ExpiresAt time.Time // zero: until revoked
+}

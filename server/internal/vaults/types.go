@@ -1,0 +1,115 @@
+// Package vaults is the containers of tokens: binding a webhook, the index of
+// its tokens, tickets for people, the kill switch, and what a token's badge
+// says.
+//
+// In webhook mode it never reads, writes or forwards credential material; it
+// speaks to the webhook about metadata only.
+package vaults
+
+import (
+	"time"
+
+	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/webhook-sdk/wire"
+)
+
+// Trust is what a token's badge says about who could ever see it.
+type Trust string
+
+// The badges that exist so far.
+const (
+	TVZero Trust = "tv-zero"
+	TVSeen Trust = "tv-seen"
+)
+
+// Token statuses.
+const (
+	StatusActive   = "active"
+	StatusExpiring = "expiring"
+	StatusExpired  = "expired"
+)
+
+// A TokenView is a token's metadata with what is computed from facts.
+type TokenView struct {
+	Token       models.Token
+	Status      string
+	Trust       Trust
+	TrustReason string // a sentence for a person
+}
+
+// Status is how an account keeps its tokens.
+type Status struct {
+	Mode     models.VaultMode
+	Locked   bool
+	LockedAt *time.Time
+	Binding  *models.Binding // nil without a webhook
+}
+
+// BindInput is what a registration URL carries.
+type BindInput struct {
+	Code       string
+	WebhookURL string
+	Hash       string // hex SHA-256 of the secret that the exchange must yield
+}
+
+// BindPreview is what the consent page shows before anything is called.
+type BindPreview struct {
+	WebhookURL  string // canonical
+	Host        string
+	Fingerprint string          // of the new secret
+	Replaces    *models.Binding // the binding in use, nil if none
+}
+
+// A Ticket permits one call from a browser or client to the webhook.
+type Ticket struct {
+	Ticket     string
+	WebhookURL string
+	ExpiresIn  time.Duration
+}
+
+// StoreTicketInput asks for a store ticket; Mode is "", wire.ModeCreate or
+// wire.ModeOverwrite.
+type StoreTicketInput struct {
+	ServiceName string
+	Mode        string
+}
+
+// CredentialTicketInput asks for a ticket by which a person sees a credential
+// or its code.
+type CredentialTicketInput struct {
+	ServiceName string
+	Purpose     wire.Purpose // PurposeUserReveal or PurposeTOTPCode
+}
+
+// MetadataInput changes what is not nil.
+type MetadataInput struct {
+	DisplayName *string
+	Notes       *string
+	Tags        *[]string
+}
+
+// A Page asks for part of a list by an opaque cursor; Limit 0 is all of it.
+type Page struct {
+	Limit  int
+	Cursor string
+}
+
+// Verdict is how a probe of a webhook ended.
+type Verdict string
+
+// The verdicts.
+const (
+	Pass Verdict = "pass"
+	Warn Verdict = "warn"
+	Fail Verdict = "fail"
+)
+
+// A Probe is one check of a bound webhook.
+type Probe struct {
+	Name    string // stable identifier, e.g. "wrong_signature"
+	Title   string // for a person
+	Verdict Verdict
+	Status  int // HTTP status that the webhook answered, 0 if none
+	Latency time.Duration
+	Advice  string // what happened and what to do about it
+}
