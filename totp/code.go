@@ -108,7 +108,7 @@ func (k Key) codeOf(step int64) (string, error) {
 	case SHA512:
 		opts.Algorithm = otp.AlgorithmSHA512
 	}
-	value, err := hotp.GenerateCodeCustom(k.secret.base32, uint64(step), opts)
+	value, err := hotp.GenerateCodeCustom(k.secret(), uint64(step), opts)
 	if err != nil {
 		// Cannot be for a validated secret; the cause is not wrapped, lest it quote one.
 		return "", errors.New("totp: no code could be made")

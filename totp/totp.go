@@ -86,17 +86,15 @@ var ErrRedacted = errors.New("totp: a key is not marshalled; URI and Secret say 
 // ParseSecret, New); the zero Key makes none. It prints without its secret in
 // every format and refuses to be marshalled.
 type Key struct {
-	// A pointer, so that printing a struct that has a Key in an unexported field,
-	// where fmt cannot call Format, shows an address.
-	secret    *secret
+	// In Base32, upper case, without padding. A function, because fmt cannot call
+	// Format on a Key in someone's unexported field, and looks into all but functions.
+	secret    func() string
 	algorithm Algorithm
 	digits    int
 	period    time.Duration
 	issuer    string
 	account   string
 }
-
-type secret struct{ base32 string }
 
 // New validates a Base32 secret (spaces, dashes, lower case and missing padding
 // are fine) and what goes with it. Every error is a *FieldError.
@@ -106,7 +104,7 @@ func New(secretText string, opts Options) (Key, error) {
 		return Key{}, err
 	}
 	k := Key{
-		secret:    &secret{base32: canonical},
+		secret:    func() string { return canonical },
 		algorithm: opts.Algorithm,
 		digits:    opts.Digits,
 		period:    opts.Period,
@@ -151,7 +149,7 @@ func (k Key) Secret() string {
 	if k.secret == nil {
 		return ""
 	}
-	return k.secret.base32
+	return k.secret()
 }
 
 func (k Key) String() string {
