@@ -24,8 +24,14 @@ var ErrRedacted = errors.New("wire: a binding secret is not marshalled")
 // "[redacted]" in every format and refuses to be marshalled. The zero Secret
 // signs nothing: check IsZero before use.
 type Secret struct {
-	key [SecretSize]byte
-	set bool
+	// A function, because fmt cannot call Format on a Secret in someone's unexported
+	// field, and looks into all but functions. It also keeps == from compiling.
+	key func() *[SecretSize]byte
+}
+
+// newSecret holds key, which nobody else has.
+func newSecret(key *[SecretSize]byte) Secret {
+	return Secret{key: func() *[SecretSize]byte { return key }}
 }
 
 // NewSecret copies 32 raw bytes.
@@ -33,19 +39,18 @@ func NewSecret(key []byte) (Secret, error) {
 	if len(key) != SecretSize {
 		return Secret{}, fmt.Errorf("wire: a binding secret has %d bytes, want %d", len(key), SecretSize)
 	}
-	s := Secret{set: true}
-	copy(s.key[:], key)
-	return s, nil
+	own := [SecretSize]byte(key)
+	return newSecret(&own), nil
 }
 
 // GenerateSecret makes a new secret from random, which is crypto/rand.Reader
 // but in tests.
 func GenerateSecret(random io.Reader) (Secret, error) {
-	s := Secret{set: true}
-	if _, err := io.ReadFull(random, s.key[:]); err != nil {
+	var key [SecretSize]byte
+	if _, err := io.ReadFull(random, key[:]); err != nil {
 		return Secret{}, fmt.Errorf("wire: no randomness: %w", err)
 	}
-	return s, nil
+	return newSecret(&key), nil
 }
 
 // ParseSecret reads the standard base64 of the wire (hmacSecret).
@@ -58,30 +63,38 @@ func ParseSecret(text string) (Secret, error) {
 }
 
 // IsZero reports whether there is no secret.
-func (s Secret) IsZero() bool { return !s.set }
+func (s Secret) IsZero() bool { return s.key == nil }
+
+// raw is the key; all zeros when there is none.
+func (s Secret) raw() *[SecretSize]byte {
+	if s.key == nil {
+		return new([SecretSize]byte)
+	}
+	return s.key()
+}
 
 // Equal compares in constant time.
 func (s Secret) Equal(other Secret) bool {
-	return s.set == other.set && subtle.ConstantTimeCompare(s.key[:], other.key[:]) == 1
+	return s.IsZero() == other.IsZero() && subtle.ConstantTimeCompare(s.raw()[:], other.raw()[:]) == 1
 }
 
 // Encode returns the standard base64 that the answer of /v1/exchange bears.
 // It is the only way out for the secret besides Bytes.
-func (s Secret) Encode() string { return base64.StdEncoding.EncodeToString(s.key[:]) }
+func (s Secret) Encode() string { return base64.StdEncoding.EncodeToString(s.raw()[:]) }
 
 // Bytes returns a copy of the raw key, for sealing it at rest.
-func (s Secret) Bytes() []byte { return append([]byte(nil), s.key[:]...) }
+func (s Secret) Bytes() []byte { return append([]byte(nil), s.raw()[:]...) }
 
 // Hash is the lower-case hex SHA-256 of the secret: the fingerprint shown to
 // people and the hmac_hash of a registration URL.
 func (s Secret) Hash() string {
-	sum := sha256.Sum256(s.key[:])
+	sum := sha256.Sum256(s.raw()[:])
 	return hex.EncodeToString(sum[:])
 }
 
 // mac returns HMAC-SHA256 over the parts, one after the other.
 func (s Secret) mac(parts ...[]byte) [sha256.Size]byte {
-	h := hmac.New(sha256.New, s.key[:])
+	h := hmac.New(sha256.New, s.raw()[:])
 	for _, p := range parts {
 		h.Write(p)
 	}

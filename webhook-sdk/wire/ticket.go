@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"bytes"
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
@@ -81,8 +80,7 @@ func OpenTicket(secrets []Secret, text string, now time.Time) (Ticket, int, erro
 		return Ticket{}, -1, ErrTicketInvalid
 	}
 	var t Ticket
-	d := json.NewDecoder(bytes.NewReader(payload))
-	if err := d.Decode(&t); err != nil || d.More() || t.Nonce == "" || t.Subject == "" {
+	if err := json.Unmarshal(payload, &t); err != nil || t.Nonce == "" || t.Subject == "" {
 		return Ticket{}, -1, ErrTicketInvalid
 	}
 	if t.ExpiresAt <= now.Unix() {
