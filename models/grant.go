@@ -53,3 +53,10 @@ type GrantKey struct {
 	KeyID             int // server key that authenticates this row
 	MAC               Opaque
 }
+
+// A GrantUse says when a grant was last used.
+type GrantUse struct {
+	AccountID uuid.UUID
+	GrantID   uuid.UUID
+	At        time.Time
+}

@@ -1,0 +1,211 @@
+package accounts
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/audit"
+	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/server/internal/grants"
+)
+
+// SessionLife is how long a login session lasts.
+const SessionLife = 30 * 24 * time.Hour
+
+// Store keeps accounts.
+type Store interface {
+	InTx(ctx context.Context, do func(ctx context.Context) error) error
+	CreateAccount(ctx context.Context, a *models.Account) error
+	AccountByEmail(ctx context.Context, email string) (models.Account, error)
+	Account(ctx context.Context, id uuid.UUID) (models.Account, error)
+	ClaimFirstAccount(ctx context.Context) (bool, error)
+	HasAccounts(ctx context.Context) (bool, error)
+}
+
+// Grants makes and ends login sessions.
+type Grants interface {
+	Issue(ctx context.Context, in grants.IssueInput) (grants.Issued, error)
+	End(ctx context.Context, accountID, grantID uuid.UUID) error
+}
+
+// Recorder is the audit record.
+type Recorder interface {
+	Record(ctx context.Context, e audit.Event) error
+	Do(ctx context.Context, e audit.Event, do func(ctx context.Context) error) error
+}
+
+// Deps is what the service needs. OpenRegistration lets anyone register; the
+// first account always can.
+type Deps struct {
+	Store            Store
+	Grants           Grants
+	Audit            Recorder
+	OpenRegistration bool
+	Now              func() time.Time
+	Random           io.Reader
+}
+
+// Service registers people and signs them in and out. Safe for concurrent use.
+type Service struct {
+	deps      Deps
+	passwords *passwords
+}
+
+// New makes the service.
+func New(d Deps) (*Service, error) {
+	p, err := newPasswords(d.Random)
+	if err != nil {
+		return nil, err
+	}
+	return &Service{deps: d, passwords: p}, nil
+}
+
+// RegistrationOpen reports whether Register would take a new account.
+func (s *Service) RegistrationOpen(ctx context.Context) (bool, error) {
+	if s.deps.OpenRegistration {
+		return true, nil
+	}
+	has, err := s.deps.Store.HasAccounts(ctx)
+	return !has, err
+}
+
+// Register makes an account and signs it in. REGISTRATION_CLOSED, CONFLICT when
+// the e-mail has an account, INVALID_REQUEST with the field.
+func (s *Service) Register(ctx context.Context, in RegisterInput, c audit.Client) (SignIn, error) {
+	if err := in.normalize(); err != nil {
+		return SignIn{}, err
+	}
+	if open, err := s.RegistrationOpen(ctx); err != nil {
+		return SignIn{}, err
+	} else if !open {
+		return SignIn{}, closed()
+	}
+	if _, err := s.deps.Store.AccountByEmail(ctx, in.Email); err == nil {
+		return SignIn{}, taken()
+	} else if !errors.Is(err, models.ErrNotFound) {
+		return SignIn{}, err
+	}
+	hash, err := s.passwords.hash(ctx, in.Password)
+	if err != nil {
+		return SignIn{}, err
+	}
+	now := models.Stamp(s.deps.Now())
+	account := models.Account{
+		ID: models.NewID(), Email: in.Email, DisplayName: in.DisplayName, PasswordHash: hash, CreatedAt: now, UpdatedAt: now,
+	}
+	var issued grants.Issued
+	err = s.deps.Audit.Do(ctx, signInEvent(account.ID, c, "registered"), func(ctx context.Context) error {
+		return s.deps.Store.InTx(ctx, func(ctx context.Context) error {
+			if err := s.create(ctx, &account); err != nil {
+				return err
+			}
+			issued, err = s.session(ctx, account.ID, c)
+			return err
+		})
+	})
+	if err != nil {
+		return SignIn{}, err
+	}
+	return signIn(issued), nil
+}
+
+// create makes the account, inside a transaction.
+func (s *Service) create(ctx context.Context, a *models.Account) error {
+	first, err := s.deps.Store.ClaimFirstAccount(ctx)
+	if err != nil {
+		return err
+	}
+	if !first && !s.deps.OpenRegistration {
+		return closed()
+	}
+	err = s.deps.Store.CreateAccount(ctx, a)
+	if errors.Is(err, models.ErrConflict) {
+		return taken()
+	}
+	return err
+}
+
+// Login signs an account in. A wrong e-mail and a wrong password answer alike,
+// in the same time: LOGIN_FAILED.
+func (s *Service) Login(ctx context.Context, in LoginInput, c audit.Client) (SignIn, error) {
+	if in.Email == "" || len(in.Email) > maxEmail {
+		return SignIn{}, fault.Field("email", "Enter the e-mail address of your account.")
+	}
+	if in.Password == "" || len(in.Password) > maxPassword {
+		return SignIn{}, fault.Field("password", "Enter your password.")
+	}
+	account, err := s.deps.Store.AccountByEmail(ctx, models.NormalizeEmail(in.Email))
+	known := err == nil
+	if err != nil && !errors.Is(err, models.ErrNotFound) {
+		return SignIn{}, err
+	}
+	matches, err := s.passwords.matches(ctx, in.Password, account.PasswordHash)
+	if err != nil {
+		return SignIn{}, err
+	}
+	if !matches {
+		if known {
+			refused := audit.Event{AccountID: account.ID, Type: audit.SignIn, Source: audit.Direct, Outcome: fault.LoginFailed, Client: c}
+			if err := s.deps.Audit.Record(ctx, refused); err != nil {
+				return SignIn{}, err
+			}
+		}
+		return SignIn{}, fault.New(fault.LoginFailed, "E-mail address or password is wrong. Check both and try again.")
+	}
+	var issued grants.Issued
+	err = s.deps.Audit.Do(ctx, signInEvent(account.ID, c, ""), func(ctx context.Context) error {
+		issued, err = s.session(ctx, account.ID, c)
+		return err
+	})
+	if err != nil {
+		return SignIn{}, err
+	}
+	return signIn(issued), nil
+}
+
+// Logout ends the session that p signed in with.
+func (s *Service) Logout(ctx context.Context, p grants.Principal, c audit.Client) error {
+	e := signInEvent(p.AccountID, c, "signed out")
+	e.GrantID = p.GrantID
+	return s.deps.Audit.Do(ctx, e, func(ctx context.Context) error {
+		err := s.deps.Grants.End(ctx, p.AccountID, p.GrantID)
+		if errors.Is(err, models.ErrNotFound) { // another request signed out first
+			return nil
+		}
+		return err
+	})
+}
+
+// Account returns the account that p speaks for.
+func (s *Service) Account(ctx context.Context, p grants.Principal) (models.Account, error) {
+	return s.deps.Store.Account(ctx, p.AccountID)
+}
+
+func (s *Service) session(ctx context.Context, accountID uuid.UUID, c audit.Client) (grants.Issued, error) {
+	return s.deps.Grants.Issue(ctx, grants.IssueInput{
+		AccountID: accountID, Kind: models.GrantSession, Label: "Login session", Client: clip(c.UserAgent, 200), Address: c.Address,
+		Life: SessionLife,
+	})
+}
+
+func signIn(i grants.Issued) SignIn {
+	return SignIn{AccountID: i.Grant.AccountID, GrantID: i.Grant.ID, ExpiresAt: *i.Grant.ExpiresAt, Token: i.Token}
+}
+
+func signInEvent(accountID uuid.UUID, c audit.Client, detail string) audit.Event {
+	return audit.Event{AccountID: accountID, Type: audit.SignIn, Source: audit.Direct, Client: c, Detail: detail}
+}
+
+func taken() error {
+	return fault.New(fault.Conflict, "There is an account with this e-mail address already. Sign in instead.")
+}
+
+func closed() error {
+	return fault.New(fault.RegistrationClosed,
+		"Registration is closed on this server. Ask its operator for an account (TOKENVAULT_REGISTRATION=open lets anyone register).")
+}

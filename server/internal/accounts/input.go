@@ -1,0 +1,55 @@
+package accounts
+
+import (
+	"net/mail"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/fault"
+)
+
+// Limits of what people type.
+const (
+	maxEmail       = 254 // bytes, RFC 5321 §4.5.3.1
+	minPassword    = 10  // characters
+	maxPassword    = 1024
+	maxDisplayName = 100 // characters
+)
+
+// normalize checks the input and brings it to its stored form.
+func (in *RegisterInput) normalize() error {
+	in.Email = models.NormalizeEmail(in.Email)
+	address, err := mail.ParseAddress(in.Email)
+	if err != nil || address.Address != in.Email || len(in.Email) > maxEmail || !printable(in.Email) {
+		return fault.Field("email", "This is not an e-mail address, like name@example.com.")
+	}
+	if n := utf8.RuneCountInString(in.Password); n < minPassword || len(in.Password) > maxPassword || !utf8.ValidString(in.Password) {
+		return fault.Field("password", "A password has at least %d characters and at most %d bytes.", minPassword, maxPassword)
+	}
+	in.DisplayName = strings.TrimSpace(in.DisplayName)
+	if utf8.RuneCountInString(in.DisplayName) > maxDisplayName || !printable(in.DisplayName) {
+		return fault.Field("displayName", "A display name has at most %d printable characters.", maxDisplayName)
+	}
+	return nil
+}
+
+func printable(s string) bool {
+	return utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
+}
+
+// clip cuts s to n bytes of printable text.
+func clip(s string, n int) string {
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) || r == utf8.RuneError {
+			return -1
+		}
+		return r
+	}, s)
+	for len(s) > n {
+		_, size := utf8.DecodeLastRuneInString(s)
+		s = s[:len(s)-size]
+	}
+	return s
+}

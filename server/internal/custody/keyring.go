@@ -1,0 +1,105 @@
+package custody
+
+import (
+	"encoding/base64"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const redacted = "[redacted]"
+
+// A Keyring holds the server's keys by id, 0–255. The first encrypts, all
+// decrypt. It prints as "[redacted]" and refuses to be marshalled.
+type Keyring struct {
+	current int
+	keys    map[int]serverKey
+}
+
+// A serverKey is one key with what is derived from it for all its uses.
+type serverKey struct {
+	master []byte // tokens derive a key each from it
+	row    []byte // HMAC key of authenticated rows
+	seal   []byte // binding secrets
+	audit  []byte // Ed25519 seed of checkpoints
+}
+
+// ParseKeyring reads "id:base64,id:base64,…": ids 0–255, keys of 32 bytes in
+// standard base64, the first current. Errors name the entry, never a key.
+func ParseKeyring(text string) (*Keyring, error) {
+	ring := &Keyring{keys: map[int]serverKey{}}
+	for i, entry := range strings.Split(strings.TrimSpace(text), ",") {
+		idText, keyText, ok := strings.Cut(strings.TrimSpace(entry), ":")
+		id, err := strconv.Atoi(idText)
+		if !ok || err != nil || id < 0 || id > 255 || idText != strconv.Itoa(id) {
+			return nil, fmt.Errorf("server key %d of the list: want id:base64 with an id of 0–255", i+1)
+		}
+		key, err := base64.StdEncoding.Strict().DecodeString(keyText)
+		if err != nil || len(key) != keySize {
+			return nil, fmt.Errorf("server key %d of the list (id %d): want %d bytes in standard base64 (make one with: openssl rand -base64 32)", i+1, id, keySize)
+		}
+		if _, twice := ring.keys[id]; twice {
+			return nil, fmt.Errorf("server key %d of the list: id %d stands twice", i+1, id)
+		}
+		if ring.keys[id], err = expand(key); err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			ring.current = id
+		}
+	}
+	return ring, nil
+}
+
+func expand(master []byte) (k serverKey, err error) {
+	k.master = master
+	if k.row, err = derive(master, nil, "tokenvault/row/v1"); err != nil {
+		return k, err
+	}
+	if k.seal, err = derive(master, nil, "tokenvault/webhook-secret/v1"); err != nil {
+		return k, err
+	}
+	k.audit, err = derive(master, nil, "tokenvault/audit-checkpoint/v1")
+	return k, err
+}
+
+// GenerateKeyring makes the text of a keyring with one new key, id 0, for a
+// 0600 file. random is crypto/rand.Reader but in tests.
+func GenerateKeyring(random io.Reader) (string, error) {
+	key := make([]byte, keySize)
+	if _, err := io.ReadFull(random, key); err != nil {
+		return "", fmt.Errorf("custody: no randomness: %w", err)
+	}
+	return "0:" + base64.StdEncoding.EncodeToString(key), nil
+}
+
+// Current is the id of the key that encrypts.
+func (k *Keyring) Current() int { return k.current }
+
+// IDs lists the ids of all keys, ascending.
+func (k *Keyring) IDs() []int {
+	ids := make([]int, 0, len(k.keys))
+	for id := range k.keys {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+func (k *Keyring) key(id int) (serverKey, error) {
+	key, ok := k.keys[id]
+	if !ok {
+		return key, fmt.Errorf("%w: %d", ErrKeyID, id)
+	}
+	return key, nil
+}
+
+func (k *Keyring) String() string               { return redacted }
+func (k *Keyring) GoString() string             { return redacted }
+func (k *Keyring) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, redacted) }
+func (k *Keyring) LogValue() slog.Value         { return slog.StringValue(redacted) }
+func (k *Keyring) MarshalJSON() ([]byte, error) { return nil, errMarshal }
+func (k *Keyring) MarshalText() ([]byte, error) { return nil, errMarshal }

@@ -1,0 +1,177 @@
+package custody
+
+import (
+	"crypto/cipher"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tvzero/tokenvault/models"
+)
+
+var errMarshal = errors.New("custody: a key is not marshalled")
+
+// Layout of a token's payload: kid(1) ‖ salt(16) ‖ nonce(12) ‖ sealed, where
+// sealed holds version(1) ‖ account(16) ‖ grant(16) ‖ slot(4) ‖ issued(8) ‖
+// expires(8) ‖ secret(32), integers big-endian, and a tag of 16 bytes.
+const (
+	tokenVersion = 1
+	saltSize     = 16
+	nonceSize    = 12
+	tagSize      = 16
+	plainSize    = 1 + 16 + 16 + 4 + 8 + 8 + keySize
+	payloadSize  = 1 + saltSize + nonceSize + plainSize + tagSize
+	tokenLabel   = "tokenvault/token/v1"
+)
+
+// Secret is a token's auth secret, from which every KEK of its slot derives.
+// It prints as "[redacted]" and refuses to be marshalled.
+type Secret [keySize]byte
+
+func (Secret) String() string               { return redacted }
+func (Secret) GoString() string             { return redacted }
+func (Secret) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, redacted) }
+func (Secret) LogValue() slog.Value         { return slog.StringValue(redacted) }
+func (Secret) MarshalJSON() ([]byte, error) { return nil, errMarshal }
+func (Secret) MarshalText() ([]byte, error) { return nil, errMarshal }
+
+// Claims is what a token says. Opening a token authenticates nobody: who
+// stole the server key can seal one. It counts only when Unlock succeeds on the
+// row of its grant and slot.
+type Claims struct {
+	Kind      models.GrantKind
+	AccountID uuid.UUID
+	GrantID   uuid.UUID
+	Slot      uint32
+	IssuedAt  time.Time // whole seconds
+	ExpiresAt time.Time // whole seconds; zero: never
+	Secret    Secret
+}
+
+// prefix is how a kind's tokens begin, so that people and scanners know them.
+func prefix(kind models.GrantKind) string {
+	switch kind {
+	case models.GrantSession:
+		return "tcs"
+	case models.GrantAgentKey:
+		return "tvagent"
+	}
+	return ""
+}
+
+func kindOf(prefix string) (models.GrantKind, bool) {
+	switch prefix {
+	case "tcs":
+		return models.GrantSession, true
+	case "tvagent":
+		return models.GrantAgentKey, true
+	}
+	return "", false
+}
+
+// SealToken makes the text of a token under the current key, whose id it
+// returns too, from claims whose Secret it draws from random.
+func (k *Keyring) SealToken(random io.Reader, c *Claims) (text string, keyID int, err error) {
+	name := prefix(c.Kind)
+	if name == "" {
+		return "", 0, fmt.Errorf("custody: grants of kind %q have no tokens", c.Kind)
+	}
+	payload := make([]byte, 1+saltSize+nonceSize, payloadSize)
+	if _, err := io.ReadFull(random, payload[1:]); err != nil {
+		return "", 0, fmt.Errorf("custody: no randomness: %w", err)
+	}
+	if _, err := io.ReadFull(random, c.Secret[:]); err != nil {
+		return "", 0, fmt.Errorf("custody: no randomness: %w", err)
+	}
+	payload[0] = byte(k.current)
+	salt, nonce := payload[1:1+saltSize], payload[1+saltSize:]
+
+	plain := make([]byte, 0, plainSize)
+	defer func() { clear(plain[:plainSize]) }()
+	plain = append(plain, tokenVersion)
+	plain = append(plain, c.AccountID[:]...)
+	plain = append(plain, c.GrantID[:]...)
+	plain = binary.BigEndian.AppendUint32(plain, c.Slot)
+	plain = binary.BigEndian.AppendUint64(plain, unix(c.IssuedAt))
+	plain = binary.BigEndian.AppendUint64(plain, unix(c.ExpiresAt))
+	plain = append(plain, c.Secret[:]...)
+
+	aead, err := k.tokenCipher(k.current, salt)
+	if err != nil {
+		return "", 0, err
+	}
+	payload = aead.Seal(payload, nonce, plain, tokenContext(name, payload[0], salt))
+	return name + "_" + base64.RawURLEncoding.EncodeToString(payload), k.current, nil
+}
+
+// OpenToken reads a token's text. Every failure is ErrToken.
+func (k *Keyring) OpenToken(text string) (Claims, error) {
+	name, encoded, ok := strings.Cut(text, "_")
+	kind, known := kindOf(name)
+	if !ok || !known || len(encoded) != base64.RawURLEncoding.EncodedLen(payloadSize) {
+		return Claims{}, ErrToken
+	}
+	payload, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
+	if err != nil || len(payload) != payloadSize { // DecodeString passes over line breaks
+		return Claims{}, ErrToken
+	}
+	salt, nonce := payload[1:1+saltSize], payload[1+saltSize:1+saltSize+nonceSize]
+	aead, err := k.tokenCipher(int(payload[0]), salt)
+	if err != nil {
+		return Claims{}, ErrToken
+	}
+	sealed := payload[1+saltSize+nonceSize:]
+	plain, err := aead.Open(sealed[:0], nonce, sealed, tokenContext(name, payload[0], salt))
+	if err != nil || len(plain) != plainSize || plain[0] != tokenVersion {
+		return Claims{}, ErrToken
+	}
+	defer clear(plain)
+	c := Claims{
+		Kind:      kind,
+		AccountID: uuid.UUID(plain[1:17]),
+		GrantID:   uuid.UUID(plain[17:33]),
+		Slot:      binary.BigEndian.Uint32(plain[33:37]),
+		IssuedAt:  fromUnix(binary.BigEndian.Uint64(plain[37:45])),
+		ExpiresAt: fromUnix(binary.BigEndian.Uint64(plain[45:53])),
+		Secret:    Secret(plain[53:]),
+	}
+	return c, nil
+}
+
+func (k *Keyring) tokenCipher(id int, salt []byte) (cipher.AEAD, error) {
+	key, err := k.key(id)
+	if err != nil {
+		return nil, err
+	}
+	own, err := derive(key.master, salt, tokenLabel)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(own)
+	return newGCM(own)
+}
+
+func tokenContext(name string, keyID byte, salt []byte) []byte {
+	return encode(tokenLabel, []byte(name), []byte{keyID}, salt)
+}
+
+func unix(t time.Time) uint64 {
+	if t.IsZero() {
+		return 0
+	}
+	return uint64(t.Unix()) // #nosec G115 -- after 1970
+}
+
+func fromUnix(s uint64) time.Time {
+	if s == 0 {
+		return time.Time{}
+	}
+	return time.Unix(int64(s), 0).UTC() // #nosec G115 -- sealed by us
+}

@@ -1,0 +1,135 @@
+package grants
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/custody"
+	"github.com/tvzero/tokenvault/server/internal/fault"
+)
+
+// maxToken bounds the text that Authenticate looks at, in bytes.
+const maxToken = 512
+
+// noteEvery is how coarse "last used" is.
+const noteEvery = time.Minute
+
+// good is a token that was found good, for as long as the cache remembers it.
+type good struct {
+	principal Principal
+	ends      time.Time    // the earlier end of token and grant; zero: none
+	noted     atomic.Int64 // when its use was last noted, Unix seconds
+}
+
+func invalid() error {
+	return fault.New(fault.InvalidKey, "This key or session is not valid. It may be mistyped, expired or revoked: use another, or sign in again.")
+}
+
+// Authenticate tells who a token speaks for, if it is good and of one of the
+// kinds. Every failure, whatever the cause, is the same INVALID_KEY; only a
+// database that cannot be asked is UNAVAILABLE.
+func (s *Service) Authenticate(ctx context.Context, token string, kinds ...models.GrantKind) (Principal, error) {
+	if token == "" || len(token) > maxToken {
+		return Principal{}, invalid()
+	}
+	now := s.deps.Now()
+	sum := sha256.Sum256([]byte(token))
+	g, ok := s.known.Get(sum)
+	if !ok {
+		claims, err := s.deps.Keys.OpenToken(token)
+		if err != nil {
+			return Principal{}, invalid()
+		}
+		g, err = s.known.Load(claims.AccountID, sum, func() (*good, error) { return s.check(ctx, &claims, now) })
+		clear(claims.Secret[:])
+		if err != nil {
+			return Principal{}, err
+		}
+	}
+	if !g.ends.IsZero() && !now.Before(g.ends) || !slices.Contains(kinds, g.principal.Kind) {
+		return Principal{}, invalid()
+	}
+	s.note(g, now)
+	return g.principal, nil
+}
+
+// check holds a token against the row of its grant and slot.
+func (s *Service) check(ctx context.Context, c *custody.Claims, now time.Time) (*good, error) {
+	grant, key, err := s.deps.Store.GrantWithKey(ctx, c.AccountID, c.GrantID, c.Slot)
+	switch {
+	case errors.Is(err, models.ErrNotFound):
+		return nil, invalid()
+	case err != nil:
+		return nil, fault.Wrap(err, fault.Unavailable, "The database cannot be reached at the moment. Try again shortly.")
+	}
+	authentic := s.deps.Keys.CheckGrant(&grant) == nil && s.deps.Keys.CheckGrantKey(&key) == nil
+	if !authentic {
+		s.deps.Logger.Error("grants: a row is not authentic; it was changed outside this server, or its server key is missing",
+			"account", c.AccountID, "grant", c.GrantID, "slot", c.Slot)
+	}
+	if !authentic || c.Unlock(key.WrappedPrivateKey) != nil || grant.Kind != c.Kind || !grant.Live(now) {
+		return nil, invalid()
+	}
+	g := &good{principal: Principal{
+		AccountID: c.AccountID, GrantID: c.GrantID, Kind: c.Kind, Slot: c.Slot, IssuedAt: c.IssuedAt, ExpiresAt: c.ExpiresAt,
+	}}
+	if grant.AgentID != nil {
+		g.principal.AgentID = *grant.AgentID
+	}
+	for _, end := range []*time.Time{&c.ExpiresAt, grant.ExpiresAt, key.ExpiresAt} {
+		if end != nil && !end.IsZero() && (g.ends.IsZero() || end.Before(g.ends)) {
+			g.ends = *end
+		}
+	}
+	return g, nil
+}
+
+// note remembers that a grant was used, to be written later.
+func (s *Service) note(g *good, now time.Time) {
+	last := g.noted.Load()
+	if now.Unix()-last < int64(noteEvery/time.Second) || !g.noted.CompareAndSwap(last, now.Unix()) {
+		return
+	}
+	s.mu.Lock()
+	s.used[use{g.principal.AccountID, g.principal.GrantID}] = now
+	s.mu.Unlock()
+}
+
+// Run writes when grants were last used, once a minute and when ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	ticker := time.NewTicker(noteEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			s.writeUses(ctx)
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			defer cancel()
+			s.writeUses(last)
+			return nil
+		}
+	}
+}
+
+func (s *Service) writeUses(ctx context.Context) {
+	s.mu.Lock()
+	used := s.used
+	s.used = make(map[use]time.Time, len(used))
+	s.mu.Unlock()
+	if len(used) == 0 {
+		return
+	}
+	list := make([]models.GrantUse, 0, len(used))
+	for u, at := range used {
+		list = append(list, models.GrantUse{AccountID: u.accountID, GrantID: u.grantID, At: models.Stamp(at)})
+	}
+	if err := s.deps.Store.TouchGrants(ctx, list); err != nil {
+		s.deps.Logger.Warn("grants: last use could not be written", "grants", len(list), "error", err)
+	}
+}

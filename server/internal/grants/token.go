@@ -1,0 +1,26 @@
+package grants
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+const redacted = "[redacted]"
+
+var errMarshal = errors.New("grants: a token is shown through Reveal only")
+
+// A Token is the text of a self-routing token. It prints as "[redacted]" in
+// every format and refuses to be marshalled.
+type Token struct{ text string }
+
+// Reveal returns the text: for the one answer that hands it over.
+func (t Token) Reveal() string { return t.text }
+
+func (t Token) String() string               { return redacted }
+func (t Token) GoString() string             { return redacted }
+func (t Token) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, redacted) }
+func (t Token) LogValue() slog.Value         { return slog.StringValue(redacted) }
+func (t Token) MarshalJSON() ([]byte, error) { return nil, errMarshal }
+func (t Token) MarshalText() ([]byte, error) { return nil, errMarshal }
