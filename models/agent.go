@@ -55,3 +55,9 @@ type CredentialGrant struct {
 func (g CredentialGrant) Expired(t time.Time) bool {
 	return g.ExpiresAt != nil && !t.Before(*g.ExpiresAt)
 }
+
+// A GrantedToken is a credential grant with whether its token still exists.
+type GrantedToken struct {
+	Grant       CredentialGrant
+	TokenExists bool
+}

@@ -1,0 +1,96 @@
+package agents
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/audit"
+	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/webhook-sdk/wire"
+)
+
+// Limits of a credential grant's life, unless it lasts until it is revoked.
+const (
+	MinGrantLife = time.Hour
+	MaxGrantLife = 30 * 24 * time.Hour
+)
+
+// Grant permits an agent to use one token, in place of what it was granted
+// under that name before. TOKEN_NOT_FOUND, NOT_FOUND, INVALID_REQUEST.
+func (s *Service) Grant(ctx context.Context, p grants.Principal, c audit.Client, id uuid.UUID, in GrantInput) (models.CredentialGrant, error) {
+	if !wire.ValidServiceName(in.ServiceName) {
+		err := fault.From(invalidService())
+		err.Field = "serviceName"
+		return models.CredentialGrant{}, err
+	}
+	if in.ExpiresIn != 0 && (in.ExpiresIn < MinGrantLife || in.ExpiresIn > MaxGrantLife) {
+		return models.CredentialGrant{}, fault.Field("expiresInHours", "A credential grant lasts from 1 hour to %d hours, or, without this field, until it is revoked.", int(MaxGrantLife/time.Hour))
+	}
+	if in.RefreshPolicy == "" {
+		in.RefreshPolicy = models.RefreshAuto
+	}
+	if in.RefreshPolicy != models.RefreshAuto && in.RefreshPolicy != models.RefreshNever {
+		return models.CredentialGrant{}, fault.Field("refreshPolicy", "A refresh policy is %q or %q.", models.RefreshAuto, models.RefreshNever)
+	}
+	if _, err := s.agent(ctx, p, id); err != nil {
+		return models.CredentialGrant{}, err
+	}
+	token, err := s.deps.Vaults.Find(ctx, p.AccountID, in.ServiceName)
+	if err != nil {
+		return models.CredentialGrant{}, err
+	}
+	now := models.Stamp(s.deps.Now())
+	grant := models.CredentialGrant{
+		AccountID: p.AccountID, AgentID: id, ServiceName: token.ServiceName, TokenID: token.ID,
+		RefreshPolicy: in.RefreshPolicy, CreatedAt: now,
+	}
+	if in.ExpiresIn > 0 {
+		grant.ExpiresAt = models.StampPtr(now.Add(in.ExpiresIn))
+	}
+	s.deps.Keys.SignCredentialGrant(&grant)
+	event := s.event(p, c, audit.GrantGiven, id, describe(in))
+	event.Service = token.ServiceName
+	err = s.deps.Audit.Do(ctx, event, func(ctx context.Context) error {
+		return s.deps.Store.InTx(ctx, func(ctx context.Context) error {
+			// The agent may have been deleted since; its grants went with it.
+			if _, err := s.agent(ctx, p, id); err != nil {
+				return err
+			}
+			return s.deps.GrantStore.PutCredentialGrant(ctx, &grant)
+		})
+	})
+	return grant, err
+}
+
+// Revoke ends a credential grant. NOT_FOUND when there is none.
+func (s *Service) Revoke(ctx context.Context, p grants.Principal, c audit.Client, id uuid.UUID, service string) error {
+	detail, err := s.Get(ctx, p, id)
+	if err != nil {
+		return err
+	}
+	found := false
+	for _, g := range detail.Grants {
+		found = found || g.ServiceName == service
+	}
+	if !found {
+		return noGrant(service)
+	}
+	event := s.event(p, c, audit.GrantRevoked, id, "")
+	event.Service = service
+	return s.deps.Audit.Do(ctx, event, func(ctx context.Context) error {
+		err := s.deps.GrantStore.DeleteCredentialGrant(ctx, p.AccountID, id, service)
+		if errors.Is(err, models.ErrNotFound) {
+			return noGrant(service)
+		}
+		return err
+	})
+}
+
+func noGrant(service string) error {
+	return fault.New(fault.NotFound, "This agent has no credential grant for %q.", service)
+}

@@ -1,0 +1,249 @@
+package agents
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/audit"
+	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/server/internal/vaults"
+)
+
+// Limits of what people type, in characters, and of lists.
+const (
+	maxName        = 100
+	maxDescription = 500
+	maxPage        = 1000
+	maxBulk        = 1000
+)
+
+// Create makes an agent and its key. CONFLICT when the name is taken.
+func (s *Service) Create(ctx context.Context, p grants.Principal, c audit.Client, in CreateInput) (Created, error) {
+	name, err := checkName(in.Name)
+	if err != nil {
+		return Created{}, err
+	}
+	description, err := checkDescription(in.Description)
+	if err != nil {
+		return Created{}, err
+	}
+	now := models.Stamp(s.deps.Now())
+	agent := models.Agent{
+		AccountID: p.AccountID, ID: models.NewID(), Name: name, Description: description, Status: models.AgentActive,
+		CreatedAt: now, UpdatedAt: now,
+	}
+	var issued grants.Issued
+	err = s.deps.Audit.Do(ctx, s.event(p, c, audit.AgentChanged, agent.ID, "created "+name), func(ctx context.Context) error {
+		return s.deps.Store.InTx(ctx, func(ctx context.Context) error {
+			if issued, err = s.issueKey(ctx, &agent); err != nil {
+				return err
+			}
+			agent.GrantID = issued.Grant.ID
+			return taken(s.deps.Store.CreateAgent(ctx, &agent), name)
+		})
+	})
+	return Created{Agent: agent, Key: issued.Token}, err
+}
+
+// List returns the account's agents, oldest first.
+func (s *Service) List(ctx context.Context, p grants.Principal, page vaults.Page) (list []models.Agent, next string, err error) {
+	if page.Limit < 0 || page.Limit > maxPage {
+		return nil, "", fault.Field("limit", "The limit must be between 1 and %d.", maxPage)
+	}
+	after := uuid.Nil
+	if page.Cursor != "" {
+		if after, err = uuid.Parse(page.Cursor); err != nil {
+			return nil, "", fault.Field("cursor", "This cursor is not one that a list returned. Start again without it.")
+		}
+	}
+	limit := page.Limit
+	if limit > 0 {
+		limit++
+	}
+	list, err = s.deps.Store.Agents(ctx, p.AccountID, after, limit)
+	if err == nil && page.Limit > 0 && len(list) > page.Limit {
+		list = list[:page.Limit]
+		next = list[page.Limit-1].ID.String()
+	}
+	return list, next, err
+}
+
+// Get returns an agent with its credential grants. NOT_FOUND.
+func (s *Service) Get(ctx context.Context, p grants.Principal, id uuid.UUID) (Detail, error) {
+	agent, err := s.agent(ctx, p, id)
+	if err != nil {
+		return Detail{}, err
+	}
+	granted, err := s.deps.GrantStore.CredentialGrants(ctx, p.AccountID, id)
+	return Detail{Agent: agent, Grants: granted}, err
+}
+
+// Update changes what is not nil in the input.
+func (s *Service) Update(ctx context.Context, p grants.Principal, c audit.Client, id uuid.UUID, in UpdateInput) (models.Agent, error) {
+	agent, err := s.agent(ctx, p, id)
+	if err != nil {
+		return agent, err
+	}
+	var changes []string
+	if in.Name != nil {
+		if agent.Name, err = checkName(*in.Name); err != nil {
+			return agent, err
+		}
+		changes = append(changes, "name "+agent.Name)
+	}
+	if in.Description != nil {
+		if agent.Description, err = checkDescription(*in.Description); err != nil {
+			return agent, err
+		}
+		changes = append(changes, "description")
+	}
+	if in.Status != nil {
+		if *in.Status != models.AgentActive && *in.Status != models.AgentSuspended {
+			return agent, fault.Field("status", "An agent is %q or %q.", models.AgentActive, models.AgentSuspended)
+		}
+		agent.Status = *in.Status
+		changes = append(changes, "status "+string(agent.Status))
+	}
+	if len(changes) == 0 {
+		return agent, nil
+	}
+	agent.UpdatedAt = models.Stamp(s.deps.Now())
+	err = s.deps.Audit.Do(ctx, s.event(p, c, audit.AgentChanged, id, strings.Join(changes, ", ")), func(ctx context.Context) error {
+		return missing(taken(s.deps.Store.UpdateAgent(ctx, &agent), agent.Name))
+	})
+	return agent, err
+}
+
+// Delete ends agents with their keys and credential grants. One id that is
+// unknown is NOT_FOUND; of several, those that exist are deleted and counted.
+func (s *Service) Delete(ctx context.Context, p grants.Principal, c audit.Client, ids ...uuid.UUID) (deleted int, err error) {
+	if len(ids) > maxBulk {
+		return 0, fault.Field("agentIds", "At most %d agents can be deleted at once.", maxBulk)
+	}
+	for _, id := range slices.Compact(slices.SortedFunc(slices.Values(ids), func(a, b uuid.UUID) int { return strings.Compare(a.String(), b.String()) })) {
+		agent, err := s.agent(ctx, p, id)
+		if fault.CodeOf(err) == fault.NotFound && len(ids) > 1 {
+			continue
+		}
+		if err != nil {
+			return deleted, err
+		}
+		err = s.deps.Audit.Do(ctx, s.event(p, c, audit.AgentChanged, id, "deleted "+agent.Name), func(ctx context.Context) error {
+			return s.deps.Store.InTx(ctx, func(ctx context.Context) error {
+				if err := s.endKey(ctx, agent); err != nil {
+					return err
+				}
+				return missing(s.deps.Store.DeleteAgent(ctx, p.AccountID, id))
+			})
+		})
+		if err != nil {
+			return deleted, err
+		}
+		deleted++
+	}
+	return deleted, nil
+}
+
+// RotateKey ends the agent's key and makes a new one; its credential grants
+// stay.
+func (s *Service) RotateKey(ctx context.Context, p grants.Principal, c audit.Client, id uuid.UUID) (Created, error) {
+	agent, err := s.agent(ctx, p, id)
+	if err != nil {
+		return Created{}, err
+	}
+	var issued grants.Issued
+	err = s.deps.Audit.Do(ctx, s.event(p, c, audit.KeyChanged, id, "rotated the key of "+agent.Name), func(ctx context.Context) error {
+		return s.deps.Store.InTx(ctx, func(ctx context.Context) error {
+			// Read again inside the transaction: of two rotations at once, the
+			// second ends the first one's key.
+			if agent, err = s.agent(ctx, p, id); err != nil {
+				return err
+			}
+			if err := s.endKey(ctx, agent); err != nil {
+				return err
+			}
+			if issued, err = s.issueKey(ctx, &agent); err != nil {
+				return err
+			}
+			agent.GrantID, agent.UpdatedAt = issued.Grant.ID, models.Stamp(s.deps.Now())
+			return missing(s.deps.Store.UpdateAgent(ctx, &agent))
+		})
+	})
+	return Created{Agent: agent, Key: issued.Token}, err
+}
+
+func (s *Service) issueKey(ctx context.Context, a *models.Agent) (grants.Issued, error) {
+	return s.deps.Grants.Issue(ctx, grants.IssueInput{
+		AccountID: a.AccountID, Kind: models.GrantAgentKey, Label: a.Name, AgentID: &a.ID,
+	})
+}
+
+func (s *Service) endKey(ctx context.Context, a models.Agent) error {
+	err := s.deps.Grants.End(ctx, a.AccountID, a.GrantID)
+	if errors.Is(err, models.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+func (s *Service) agent(ctx context.Context, p grants.Principal, id uuid.UUID) (models.Agent, error) {
+	agent, err := s.deps.Store.Agent(ctx, p.AccountID, id)
+	return agent, missing(err)
+}
+
+func (s *Service) event(p grants.Principal, c audit.Client, kind audit.EventType, agentID uuid.UUID, detail string) audit.Event {
+	return audit.Event{
+		AccountID: p.AccountID, Type: kind, Source: audit.Direct, AgentID: agentID, GrantID: p.GrantID, Client: c, Detail: detail,
+	}
+}
+
+func missing(err error) error {
+	if errors.Is(err, models.ErrNotFound) {
+		return fault.New(fault.NotFound, "There is no such agent.")
+	}
+	return err
+}
+
+func taken(err error, name string) error {
+	if errors.Is(err, models.ErrConflict) {
+		return fault.New(fault.Conflict, "There is an agent named %q already. Choose another name.", name)
+	}
+	return err
+}
+
+func checkName(name string) (string, error) {
+	name = strings.TrimSpace(name)
+	if n := utf8.RuneCountInString(name); n == 0 || n > maxName || !printable(name) {
+		return "", fault.Field("name", "A name has 1 to %d printable characters.", maxName)
+	}
+	return name, nil
+}
+
+func checkDescription(text string) (string, error) {
+	text = strings.TrimSpace(text)
+	if utf8.RuneCountInString(text) > maxDescription || !printable(strings.ReplaceAll(text, "\n", "")) {
+		return "", fault.Field("description", "A description has at most %d printable characters.", maxDescription)
+	}
+	return text, nil
+}
+
+func printable(s string) bool {
+	return utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
+}
+
+// describe is how a life stands in the record.
+func describe(in GrantInput) string {
+	if in.ExpiresIn == 0 {
+		return "until revoked"
+	}
+	return fmt.Sprintf("for %s", in.ExpiresIn)
+}
