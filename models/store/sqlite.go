@@ -71,5 +71,7 @@ func (s *Store) sqlitePool(dsn string, maxConns int) (*gorm.DB, error) {
 
 // sqliteDSN is the driver's name for a file, whatever characters its path has.
 func sqliteDSN(path string) string {
-	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?" + sqlitePragmas
+	return "file:" + escapedPath(path) + "?" + sqlitePragmas
 }
+
+func escapedPath(path string) string { return (&url.URL{Path: path}).EscapedPath() }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -92,7 +93,7 @@ func (s *Store) join(ctx context.Context, tx *transaction, fn func(ctx context.C
 	return err
 }
 
-// write runs a writing method in the transaction at hand or in one of its own.
+// change runs a writing method in the transaction at hand or in one of its own.
 // It marks the accounts given as changed.
 func (s *Store) change(ctx context.Context, fn func(db *gorm.DB) error, accounts ...uuid.UUID) error {
 	tx := s.txOf(ctx)
@@ -142,7 +143,8 @@ func (s *Store) tell(ctx context.Context, tx *transaction) error {
 	for id := range tx.touched {
 		ids = append(ids, id.String())
 	}
-	err := tx.db.WithContext(ctx).Exec("SELECT pg_notify(?, id) FROM unnest(?::text[]) AS t(id)", channel, ids).Error
+	err := tx.db.WithContext(ctx).Exec("SELECT pg_notify(?, id) FROM unnest(?::text[]) AS t(id)",
+		channel, "{"+strings.Join(ids, ",")+"}").Error
 	return failed(err, "notify")
 }
 

@@ -1,0 +1,94 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/tvzero/tokenvault/models"
+)
+
+// CreateAccount adds an account. ErrConflict: the e-mail is taken.
+func (s *Store) CreateAccount(ctx context.Context, a *models.Account) error {
+	return s.insert(ctx, a.ID, a, "account with this e-mail")
+}
+
+// insert adds a row unless a unique key of it is taken, in which case nothing
+// was written and the transaction may go on.
+func (s *Store) insert(ctx context.Context, accountID uuid.UUID, row any, what string) error {
+	if err := clean(row); err != nil {
+		return err
+	}
+	return s.change(ctx, func(db *gorm.DB) error {
+		result := db.Clauses(clause.OnConflict{DoNothing: true}).Create(row)
+		if result.Error == nil && result.RowsAffected == 0 {
+			return conflict("%s", what)
+		}
+		return failed(result.Error, "%s", what)
+	}, accountID)
+}
+
+// Account by id. ErrNotFound.
+func (s *Store) Account(ctx context.Context, id uuid.UUID) (models.Account, error) {
+	var a models.Account
+	err := s.view(ctx).Where("id = ?", id).Take(&a).Error
+	return a, failed(err, "account %s", id)
+}
+
+// AccountByEmail by its normalized e-mail. ErrNotFound.
+func (s *Store) AccountByEmail(ctx context.Context, email string) (models.Account, error) {
+	var a models.Account
+	err := s.view(ctx).Where("email = ?", models.NormalizeEmail(email)).Take(&a).Error
+	return a, failed(err, "account by e-mail")
+}
+
+// errNoTransaction: a method that is only right inside InTx was called outside.
+var errNoTransaction = errors.New("store: a claim needs the transaction that uses it (InTx)")
+
+// ClaimFirstAccount is true for exactly one committed transaction ever: the one
+// that may create the first account. It must run inside InTx, together with
+// CreateAccount; a concurrent claim waits for this one to end.
+func (s *Store) ClaimFirstAccount(ctx context.Context) (bool, error) {
+	if s.txOf(ctx) == nil {
+		return false, errNoTransaction
+	}
+	claimed := false
+	err := s.record(ctx, func(db *gorm.DB) error {
+		result := db.Exec("INSERT INTO first_account (id, claimed_at) VALUES (1, ?) ON CONFLICT (id) DO NOTHING", s.Now(ctx))
+		claimed = result.RowsAffected == 1
+		return failed(result.Error, "claim the first account")
+	})
+	return claimed && err == nil, err
+}
+
+// HasAccounts reports whether any account exists.
+func (s *Store) HasAccounts(ctx context.Context) (bool, error) {
+	var has bool
+	err := s.view(ctx).Raw("SELECT EXISTS (SELECT 1 FROM accounts)").Scan(&has).Error
+	return has, failed(err, "accounts")
+}
+
+// SetAccountLock turns the owner's kill switch on (a time) or off (nil).
+// ErrNotFound.
+func (s *Store) SetAccountLock(ctx context.Context, id uuid.UUID, at *time.Time) error {
+	if at != nil {
+		at = models.StampPtr(*at)
+	}
+	return s.change(ctx, func(db *gorm.DB) error {
+		result := db.Model(&models.Account{}).Where("id = ?", id).
+			Updates(map[string]any{"locked_at": at, "updated_at": s.Now(ctx)})
+		return affected(result, "account %s", id)
+	}, id)
+}
+
+// affected is for a statement about one row: none means ErrNotFound.
+func affected(result *gorm.DB, format string, args ...any) error {
+	if result.Error == nil && result.RowsAffected == 0 {
+		return notFound(format, args...)
+	}
+	return failed(result.Error, format, args...)
+}

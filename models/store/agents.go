@@ -1,0 +1,142 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+	"gorm.io/gorm"
+
+	"github.com/tvzero/tokenvault/models"
+)
+
+// CreateAgent adds an agent. ErrConflict: the name is taken in its account.
+// ErrNotFound: no such account.
+func (s *Store) CreateAgent(ctx context.Context, a *models.Agent) error {
+	return s.insert(ctx, a.AccountID, a, "agent with this name")
+}
+
+// Agent by id. ErrNotFound.
+func (s *Store) Agent(ctx context.Context, accountID, agentID uuid.UUID) (models.Agent, error) {
+	var a models.Agent
+	err := s.view(ctx).Where("account_id = ? AND id = ?", accountID, agentID).Take(&a).Error
+	return a, failed(err, "agent %s", agentID)
+}
+
+// Agents lists an account's agents by id, those after one id, at most limit of
+// them; limit 0 is no limit.
+func (s *Store) Agents(ctx context.Context, accountID, after uuid.UUID, limit int) ([]models.Agent, error) {
+	var agents []models.Agent
+	db := s.view(ctx).Where("account_id = ? AND id > ?", accountID, after).Order("id")
+	err := atMost(db, limit).Find(&agents).Error
+	return agents, failed(err, "agents of account %s", accountID)
+}
+
+func atMost(db *gorm.DB, limit int) *gorm.DB {
+	if limit > 0 {
+		return db.Limit(limit)
+	}
+	return db
+}
+
+// UpdateAgent replaces an agent's name, description, status and grant, and its
+// time of update (the transaction's, unless set). ErrNotFound; ErrConflict: the
+// name is taken.
+func (s *Store) UpdateAgent(ctx context.Context, a *models.Agent) error {
+	if err := clean(a); err != nil {
+		return err
+	}
+	return s.change(ctx, func(db *gorm.DB) error {
+		result := db.Model(&models.Agent{}).Where("account_id = ? AND id = ?", a.AccountID, a.ID).
+			Select("Name", "Description", "Status", "GrantID", "UpdatedAt").Updates(a)
+		return affected(result, "agent %s", a.ID)
+	}, a.AccountID)
+}
+
+// DeleteAgent deletes an agent and its credential grants; ending its agent key
+// is EndGrant. ErrNotFound.
+func (s *Store) DeleteAgent(ctx context.Context, accountID, agentID uuid.UUID) error {
+	return s.change(ctx, func(db *gorm.DB) error {
+		// The agent's row is locked first, so that a concurrent credential grant
+		// waits, and then fails, instead of slipping in between.
+		var a models.Agent
+		err := locked(db).Select("id").Where("account_id = ? AND id = ?", accountID, agentID).Take(&a).Error
+		if err != nil {
+			return failed(err, "agent %s", agentID)
+		}
+		err = db.Where("account_id = ? AND agent_id = ?", accountID, agentID).Delete(&models.CredentialGrant{}).Error
+		if err != nil {
+			return failed(err, "credential grants of agent %s", agentID)
+		}
+		err = db.Where("account_id = ? AND id = ?", accountID, agentID).Delete(&models.Agent{}).Error
+		return failed(err, "agent %s", agentID)
+	}, accountID)
+}
+
+// PutCredentialGrant gives an agent a token, or replaces what it had of that
+// service name. ErrNotFound: no such agent.
+func (s *Store) PutCredentialGrant(ctx context.Context, g *models.CredentialGrant) error {
+	return s.put(ctx, g.AccountID, g, "credential grant")
+}
+
+// DeleteCredentialGrant takes a token from an agent. ErrNotFound: it had none of
+// that name.
+func (s *Store) DeleteCredentialGrant(ctx context.Context, accountID, agentID uuid.UUID, service string) error {
+	return s.change(ctx, func(db *gorm.DB) error {
+		result := db.Where("account_id = ? AND agent_id = ? AND service_name = ?", accountID, agentID, service).
+			Delete(&models.CredentialGrant{})
+		return affected(result, "credential grant of agent %s", agentID)
+	}, accountID)
+}
+
+// CredentialGrants lists what an agent was granted, by service name, expired
+// ones too.
+func (s *Store) CredentialGrants(ctx context.Context, accountID, agentID uuid.UUID) ([]models.CredentialGrant, error) {
+	var grants []models.CredentialGrant
+	err := s.view(ctx).Where("account_id = ? AND agent_id = ?", accountID, agentID).
+		Order("service_name").Find(&grants).Error
+	return grants, failed(err, "credential grants of agent %s", agentID)
+}
+
+// agentWithGrant is a row of AgentWithGrants; all of Grant is nil for an agent
+// without any.
+type agentWithGrant struct {
+	models.Agent `gorm:"embedded"`
+	Grant        struct {
+		ServiceName   *string
+		TokenID       *uuid.UUID
+		RefreshPolicy *models.RefreshPolicy
+		ExpiresAt     *time.Time
+		CreatedAt     *time.Time
+		KeyID         *int
+		MAC           models.Opaque
+	} `gorm:"embedded;embeddedPrefix:grant_"`
+}
+
+// AgentWithGrants is an agent and what it was granted, by service name, as of
+// one moment, in one round trip. ErrNotFound: no such agent.
+func (s *Store) AgentWithGrants(ctx context.Context, accountID, agentID uuid.UUID) (models.Agent, []models.CredentialGrant, error) {
+	var rows []agentWithGrant
+	err := s.view(ctx).Raw(`SELECT a.account_id, a.id, a.name, a.description, a.status, a.grant_id,
+			a.created_at, a.updated_at, a.last_used_at,
+			g.service_name AS grant_service_name, g.token_id AS grant_token_id, g.refresh_policy AS grant_refresh_policy,
+			g.expires_at AS grant_expires_at, g.created_at AS grant_created_at, g.key_id AS grant_key_id, g.mac AS grant_mac
+		FROM agents a LEFT JOIN credential_grants g ON g.account_id = a.account_id AND g.agent_id = a.id
+		WHERE a.account_id = ? AND a.id = ? ORDER BY g.service_name`, accountID, agentID).Scan(&rows).Error
+	if err == nil && len(rows) == 0 {
+		err = gorm.ErrRecordNotFound
+	}
+	if err != nil {
+		return models.Agent{}, nil, failed(err, "agent %s", agentID)
+	}
+	var grants []models.CredentialGrant
+	for _, row := range rows {
+		if g := row.Grant; g.ServiceName != nil {
+			grants = append(grants, models.CredentialGrant{
+				AccountID: accountID, AgentID: agentID, ServiceName: *g.ServiceName, TokenID: *g.TokenID,
+				RefreshPolicy: *g.RefreshPolicy, ExpiresAt: g.ExpiresAt, CreatedAt: *g.CreatedAt, KeyID: *g.KeyID, MAC: g.MAC,
+			})
+		}
+	}
+	return rows[0].Agent, grants, nil
+}
