@@ -61,3 +61,10 @@ type GrantedToken struct {
 	Grant       CredentialGrant
 	TokenExists bool
 }
+
+// An AgentUse says when an agent was last used.
+type AgentUse struct {
+	AccountID uuid.UUID
+	AgentID   uuid.UUID
+	At        time.Time
+}

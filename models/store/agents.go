@@ -111,17 +111,22 @@ type agentWithGrant struct {
 		KeyID         *int
 		MAC           models.Opaque
 	} `gorm:"embedded;embeddedPrefix:grant_"`
+	TokenExists bool
 }
 
-// AgentWithGrants is an agent and what it was granted, by service name, as of
-// one moment, in one round trip. ErrNotFound: no such agent.
-func (s *Store) AgentWithGrants(ctx context.Context, accountID, agentID uuid.UUID) (models.Agent, []models.CredentialGrant, error) {
+// AgentWithGrants is an agent and what it was granted, by service name, with
+// whether the tokens still exist, all as of one moment, in one round trip.
+// ErrNotFound: no such agent.
+func (s *Store) AgentWithGrants(ctx context.Context, accountID, agentID uuid.UUID) (models.Agent, []models.GrantedToken, error) {
 	var rows []agentWithGrant
 	err := s.view(ctx).Raw(`SELECT a.account_id, a.id, a.name, a.description, a.status, a.grant_id,
 			a.created_at, a.updated_at, a.last_used_at,
 			g.service_name AS grant_service_name, g.token_id AS grant_token_id, g.refresh_policy AS grant_refresh_policy,
-			g.expires_at AS grant_expires_at, g.created_at AS grant_created_at, g.key_id AS grant_key_id, g.mac AS grant_mac
-		FROM agents a LEFT JOIN credential_grants g ON g.account_id = a.account_id AND g.agent_id = a.id
+			g.expires_at AS grant_expires_at, g.created_at AS grant_created_at, g.key_id AS grant_key_id, g.mac AS grant_mac,
+			t.id IS NOT NULL AS token_exists
+		FROM agents a
+		LEFT JOIN credential_grants g ON g.account_id = a.account_id AND g.agent_id = a.id
+		LEFT JOIN tokens t ON t.account_id = g.account_id AND t.id = g.token_id
 		WHERE a.account_id = ? AND a.id = ? ORDER BY g.service_name`, accountID, agentID).Scan(&rows).Error
 	if err == nil && len(rows) == 0 {
 		err = gorm.ErrRecordNotFound
@@ -129,14 +134,14 @@ func (s *Store) AgentWithGrants(ctx context.Context, accountID, agentID uuid.UUI
 	if err != nil {
 		return models.Agent{}, nil, failed(err, "agent %s", agentID)
 	}
-	var grants []models.CredentialGrant
+	var granted []models.GrantedToken
 	for _, row := range rows {
 		if g := row.Grant; g.ServiceName != nil {
-			grants = append(grants, models.CredentialGrant{
+			granted = append(granted, models.GrantedToken{Grant: models.CredentialGrant{
 				AccountID: accountID, AgentID: agentID, ServiceName: *g.ServiceName, TokenID: *g.TokenID,
 				RefreshPolicy: *g.RefreshPolicy, ExpiresAt: g.ExpiresAt, CreatedAt: *g.CreatedAt, KeyID: *g.KeyID, MAC: g.MAC,
-			})
+			}, TokenExists: row.TokenExists})
 		}
 	}
-	return rows[0].Agent, grants, nil
+	return rows[0].Agent, granted, nil
 }

@@ -15,27 +15,21 @@ import (
 	"github.com/tvzero/tokenvault/models"
 )
 
-// A GrantRef names a grant.
-type GrantRef struct{ AccountID, GrantID uuid.UUID }
-
-// An AgentRef names an agent.
-type AgentRef struct{ AccountID, AgentID uuid.UUID }
-
 // TouchGrants writes when grants were last used, many in one statement. A time
 // never goes back; unknown grants are passed over. It is not a change.
-func (s *Store) TouchGrants(ctx context.Context, used map[GrantRef]time.Time) error {
-	rows := make([]lastUse, 0, len(used))
-	for ref, at := range used {
-		rows = append(rows, lastUse{ref.AccountID, ref.GrantID, models.Stamp(at)})
+func (s *Store) TouchGrants(ctx context.Context, used []models.GrantUse) error {
+	rows := make([]lastUse, len(used))
+	for i, u := range used {
+		rows[i] = lastUse{u.AccountID, u.GrantID, models.Stamp(u.At)}
 	}
 	return s.touch(ctx, "grants", rows)
 }
 
 // TouchAgents writes when agents were last used, as TouchGrants does.
-func (s *Store) TouchAgents(ctx context.Context, used map[AgentRef]time.Time) error {
-	rows := make([]lastUse, 0, len(used))
-	for ref, at := range used {
-		rows = append(rows, lastUse{ref.AccountID, ref.AgentID, models.Stamp(at)})
+func (s *Store) TouchAgents(ctx context.Context, used []models.AgentUse) error {
+	rows := make([]lastUse, len(used))
+	for i, u := range used {
+		rows[i] = lastUse{u.AccountID, u.AgentID, models.Stamp(u.At)}
 	}
 	return s.touch(ctx, "agents", rows)
 }
@@ -50,9 +44,11 @@ type lastUse struct {
 const touchBatch = 1000
 
 func (s *Store) touch(ctx context.Context, table string, rows []lastUse) error {
+	// The newest use of each row first, so that Compact keeps that one.
 	slices.SortFunc(rows, func(a, b lastUse) int {
-		return cmp.Or(bytes.Compare(a.account[:], b.account[:]), bytes.Compare(a.id[:], b.id[:]))
+		return cmp.Or(bytes.Compare(a.account[:], b.account[:]), bytes.Compare(a.id[:], b.id[:]), b.at.Compare(a.at))
 	})
+	rows = slices.CompactFunc(rows, func(a, b lastUse) bool { return a.account == b.account && a.id == b.id })
 	for batch := range slices.Chunk(rows, touchBatch) {
 		err := s.record(ctx, func(db *gorm.DB) error {
 			if s.dialect == Postgres {
