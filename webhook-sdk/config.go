@@ -1,0 +1,228 @@
+package webhook
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tvzero/tokenvault/webhook-sdk/custody"
+	"github.com/tvzero/tokenvault/webhook-sdk/mint"
+	"github.com/tvzero/tokenvault/webhook-sdk/netguard"
+	"github.com/tvzero/tokenvault/webhook-sdk/wire"
+)
+
+// minAdminSecret is the shortest admin secret, in bytes.
+const minAdminSecret = 16
+
+// Config is what New needs. Keys, Storage and ExternalURL are required; each other
+// field says what its zero value means.
+type Config struct {
+	// Keys seal tokens and the secrets of bindings (custody.LoadOrCreate or Derive).
+	Keys *custody.Keys
+	// Storage keeps them. It stays the caller's: Close does not close it.
+	Storage Storage
+	// ExternalURL is where TV, agents and browsers reach this handler, with the
+	// path under which it is mounted, if any. https, or http on loopback, or http
+	// anywhere when Outbound.AllowPrivate is set.
+	ExternalURL string
+
+	// TokenVaultURL is the origin of the Token Vault server that /bind offers.
+	// Zero: whoever opens /bind says which.
+	TokenVaultURL string
+	// AdminSecret allows to make registration codes, at least 16 bytes. Zero: the
+	// first binding needs a set-up link (SetupLink), and a later one is refused.
+	AdminSecret AdminSecret
+	// LoopbackListener says that the server listens on a loopback address only.
+	// With an ExternalURL on loopback too, the first binding needs no secret. Zero:
+	// it needs one.
+	LoopbackListener bool
+
+	// Purposes lists the purposes of tickets that are served. Nil: all. An empty
+	// list serves none.
+	Purposes []wire.Purpose
+	// Deny lists the networks to which no credential and no code is given. TV's own
+	// egress addresses belong there. Zero: none.
+	Deny []netip.Prefix
+	// TrustedProxies lists the proxies whose X-Forwarded-For says where a request
+	// came from. Zero: none, the connection's address counts.
+	TrustedProxies []netip.Prefix
+	// Minters turn raw credentials into short-lived tokens. Nil: mint.Default(). An
+	// empty set mints nothing.
+	Minters mint.Set
+	// Outbound holds for every request that the webhook makes. Zero: public
+	// addresses and https only, 25 s and 4 MiB for an upstream's answer.
+	// Outbound.AllowPrivate also permits allowedHosts with http.
+	Outbound netguard.Policy
+
+	// Logger gets one line for each refusal and failure, without query, headers or
+	// credential material. Nil: nothing is logged.
+	Logger *slog.Logger
+	// Now is the clock. Nil: time.Now.
+	Now func() time.Time
+	// Random is where secrets, codes and ids come from; it is used concurrently.
+	// Nil: crypto/rand.Reader.
+	Random io.Reader
+}
+
+// An AdminSecret is the operator's password for binding. It prints as
+// "[redacted]" in every format and refuses to be marshalled.
+type AdminSecret string
+
+const redacted = "[redacted]"
+
+// Format writes no secret, under every verb.
+func (AdminSecret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// String returns no secret.
+func (AdminSecret) String() string { return redacted }
+
+// LogValue returns no secret.
+func (AdminSecret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText always fails.
+func (AdminSecret) MarshalText() ([]byte, error) {
+	return nil, errors.New("webhook: an admin secret is not marshalled")
+}
+
+// validate returns all problems at once, and the parsed URLs: base without a
+// trailing slash, tv "" or an origin.
+func (c Config) validate() (base *url.URL, tv string, err error) {
+	var problems []error
+	if c.Keys == nil {
+		problems = append(problems, errors.New("webhook: Config.Keys is missing"))
+	}
+	if c.Storage == nil {
+		problems = append(problems, errors.New("webhook: Config.Storage is missing"))
+	}
+	base, err = parseBase(c.ExternalURL, c.Outbound.AllowPrivate)
+	if err != nil {
+		problems = append(problems, fmt.Errorf("webhook: Config.ExternalURL %w", err))
+	}
+	if c.TokenVaultURL != "" {
+		if tv, err = parseOrigin(c.TokenVaultURL); err != nil {
+			problems = append(problems, fmt.Errorf("webhook: Config.TokenVaultURL %w", err))
+		}
+	}
+	if c.AdminSecret != "" && len(c.AdminSecret) < minAdminSecret {
+		problems = append(problems, fmt.Errorf("webhook: Config.AdminSecret is shorter than %d bytes", minAdminSecret))
+	}
+	for _, p := range c.Purposes {
+		if !slices.Contains(servedPurposes(), p) {
+			problems = append(problems, fmt.Errorf("webhook: Config.Purposes: this webhook knows no purpose %q", string(p)))
+		}
+	}
+	return base, tv, errors.Join(problems...)
+}
+
+func servedPurposes() []wire.Purpose {
+	return []wire.Purpose{
+		wire.PurposeAgentCredential, wire.PurposeUserReveal, wire.PurposeTOTPCode, wire.PurposeStore, wire.PurposeProxy,
+	}
+}
+
+// parseBase reads the URL under which the webhook is reached.
+func parseBase(text string, plainHTTP bool) (*url.URL, error) {
+	u, err := url.Parse(text)
+	switch {
+	case text == "":
+		return nil, errors.New("is missing: say where this webhook is reached, such as https://webhook.example.com")
+	case err != nil || u.Host == "" || u.Hostname() == "" || u.Opaque != "":
+		return nil, errors.New("is not a URL such as https://webhook.example.com")
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return nil, errors.New("must have neither user information nor query nor fragment")
+	case u.Scheme != "https" && (u.Scheme != "http" || !plainHTTP && !isLoopback(u.Hostname())):
+		return nil, errors.New("must begin with https:// (http:// only on loopback)")
+	}
+	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), ""
+	return u, nil
+}
+
+// parseOrigin reads the origin of a TV: https, or http on loopback, and no path.
+func parseOrigin(text string) (string, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Host == "" || u.Hostname() == "" || u.Opaque != "":
+		return "", errors.New("is not an origin such as https://tokenvault.example.com")
+	case u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
+		return "", errors.New("must be an origin: scheme, host and port, and nothing else")
+	case u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())):
+		return "", errors.New("must begin with https:// (http:// only on loopback)")
+	}
+	origin, err := canonicalOrigin(u)
+	if err != nil {
+		return "", err
+	}
+	return origin, nil
+}
+
+// canonicalOrigin is scheme://host[:port] as browsers write it: lower case, and
+// without the scheme's own port.
+func canonicalOrigin(u *url.URL) (string, error) {
+	host, port := strings.ToLower(u.Hostname()), u.Port()
+	if !validHost(host) || !validPort(port) || strings.HasSuffix(u.Host, ":") {
+		return "", errors.New("has no valid host or port")
+	}
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	scheme := strings.ToLower(u.Scheme)
+	if port == "" || scheme == "https" && port == "443" || scheme == "http" && port == "80" {
+		return scheme + "://" + host, nil
+	}
+	return scheme + "://" + host + ":" + port, nil
+}
+
+// validHost reports whether host is an IP address or a DNS name in ASCII.
+func validHost(host string) bool {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.Zone() == ""
+	}
+	if host == "" || len(host) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(host, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for i := range len(label) {
+			c := label[i]
+			if !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '-' || c == '_') {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// validPort reports whether text is no port or one from 1 to 65535.
+func validPort(text string) bool {
+	if text == "" {
+		return true
+	}
+	if len(text) > 5 || text[0] == '0' {
+		return false
+	}
+	n := 0
+	for i := range len(text) {
+		if text[i] < '0' || text[i] > '9' {
+			return false
+		}
+		n = n*10 + int(text[i]-'0')
+	}
+	return n <= 65535
+}
+
+// isLoopback reports whether a URL's host is this machine by its name alone.
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.Unmap().IsLoopback()
+}

@@ -1,0 +1,68 @@
+package webhook
+
+import (
+	"net/http"
+
+	"github.com/tvzero/tokenvault/webhook-sdk/storage"
+	"github.com/tvzero/tokenvault/webhook-sdk/wire"
+)
+
+var errAlreadyExists = refuse(wire.CodeAlreadyExists, "there is a token of that name already")
+
+// store answers POST /v1/store: a browser or client puts a credential into the
+// vault, past TV. It answers once the token is on disk.
+func (w *Webhook) store(rw http.ResponseWriter, r *http.Request) error {
+	body, err := readBody(rw, r)
+	if err != nil {
+		return err
+	}
+	if err := checkContentType(r); err != nil {
+		return err
+	}
+	if err := checkBody(body); err != nil {
+		return err
+	}
+	var head wire.TicketRequest
+	if err := decodeInto(body, &head); err != nil {
+		return err
+	}
+	ticket, err := w.useTicket(r.Context(), head.Ticket, head.Service, wire.PurposeStore)
+	if err != nil {
+		return err
+	}
+	var request wire.StoreRequest
+	if err := decodeInto(body, &request); err != nil {
+		return err
+	}
+	token, err := readTokenData(request.TokenData, w.policy.AllowPrivate)
+	if err != nil {
+		return err
+	}
+	condition := storage.Condition{IfCreationID: ticket.CreationID}
+	switch ticket.Mode {
+	case wire.ModeCreate:
+		condition.Create = true
+	case "", wire.ModeOverwrite:
+	default:
+		return refuse(wire.CodeTicketInvalid, "the ticket has a mode that this webhook does not know")
+	}
+	id, err := w.newID()
+	if err != nil {
+		return err
+	}
+	token.finish(ticket.Service, id, w.now())
+	document, err := w.keys.SealToken(ticket.Service, token.secrets, token.meta)
+	if err != nil {
+		return err
+	}
+	unlock := w.writes.lock(ticket.Service)
+	err = w.saveToken(r.Context(), ticket.Service, document, condition)
+	unlock()
+	if err := w.record(r, actionStore, ticket, id, outcomeOf(err)); err != nil {
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	return writeJSON(rw, http.StatusOK, wire.StoreResponse{Status: "stored", Service: ticket.Service, Meta: document.Meta})
+}

@@ -1,0 +1,217 @@
+package webhook
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"html/template"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tvzero/tokenvault/webhook-sdk/custody"
+	"github.com/tvzero/tokenvault/webhook-sdk/mint"
+	"github.com/tvzero/tokenvault/webhook-sdk/netguard"
+	"github.com/tvzero/tokenvault/webhook-sdk/wire"
+)
+
+// Limits of what an upstream or token endpoint may cost, unless Config.Outbound
+// says others. TV gives a proxied call up 30 s after it began; ours ends before.
+const (
+	outboundTimeout = 25 * time.Second
+	outboundMaxBody = 4 << 20 // bytes
+)
+
+// A Webhook is the http.Handler of one webhook. It may be used concurrently; it
+// starts no goroutines.
+type Webhook struct {
+	keys     *custody.Keys
+	storage  Storage
+	log      *slog.Logger
+	now      func() time.Time
+	random   io.Reader
+	started  time.Time
+	base     *url.URL // ExternalURL
+	tv       string   // origin that /bind offers, or ""
+	admin    []byte   // SHA-256 of the admin secret, or nil
+	openHost bool     // the first binding needs no secret
+	purposes []wire.Purpose
+	clients  *clients
+	minters  mint.Set
+	outbound *http.Client
+	policy   netguard.Policy
+	bindings *bindings
+	replays  *once // request ids and MACs of signed requests
+	nonces   *once // of tickets
+	writes   *keyLocks
+	routes   map[string]route
+	origin   *http.CrossOriginProtection
+
+	bindTemplate *template.Template
+}
+
+// route is what one path serves.
+type route struct {
+	methods map[string]handlerFunc
+	allow   string // the methods, as they stand in an Allow header
+	cors    bool   // pages of the bound TV may call it
+}
+
+type handlerFunc func(rw http.ResponseWriter, r *http.Request) error
+
+// New makes a webhook, and reads the state of its binding from the storage. All
+// problems of the configuration are reported at once.
+func New(c Config) (*Webhook, error) {
+	base, tv, err := c.validate()
+	if err != nil {
+		return nil, err
+	}
+	w := &Webhook{
+		keys: c.Keys, storage: c.Storage, log: c.Logger, now: c.Now, random: c.Random,
+		base: base, tv: tv,
+		openHost: c.LoopbackListener && isLoopback(base.Hostname()),
+		purposes: slices.Clone(c.Purposes),
+		clients:  &clients{trusted: slices.Clone(c.TrustedProxies), denied: slices.Clone(c.Deny)},
+		minters:  c.Minters, policy: c.Outbound,
+		replays: newOnce(maxRemembered), nonces: newOnce(maxRemembered),
+		writes: newKeyLocks(), origin: http.NewCrossOriginProtection(),
+	}
+	w.setDefaults(c)
+	w.outbound = w.policy.Client()
+	// What was used before this start is forgotten, so that what is dated before it
+	// is refused.
+	w.started = w.now().Truncate(time.Second)
+	if w.bindings, err = loadBindings(context.Background(), c.Storage, c.Keys, w.random); err != nil {
+		return nil, err
+	}
+	if w.bindTemplate, err = template.New("bind").Parse(bindHTML); err != nil {
+		return nil, fmt.Errorf("webhook: the bind page: %w", err)
+	}
+	w.routes = w.buildRoutes()
+	return w, nil
+}
+
+func (w *Webhook) setDefaults(c Config) {
+	if w.log == nil {
+		w.log = slog.New(slog.DiscardHandler)
+	}
+	if c.AdminSecret != "" {
+		hash := hashOf(string(c.AdminSecret))
+		w.admin = hash[:]
+	}
+	if w.now == nil {
+		w.now = time.Now
+	}
+	if w.random == nil {
+		w.random = rand.Reader
+	}
+	if c.Purposes == nil {
+		w.purposes = servedPurposes()
+	}
+	if c.Minters == nil {
+		w.minters = mint.Default()
+	}
+	if w.policy.Timeout == 0 {
+		w.policy.Timeout = outboundTimeout
+	}
+	if w.policy.MaxBody == 0 {
+		w.policy.MaxBody = outboundMaxBody
+	}
+}
+
+// Close closes idle connections to upstreams. Stop the HTTP server first.
+func (w *Webhook) Close() error {
+	w.outbound.CloseIdleConnections()
+	return nil
+}
+
+func (w *Webhook) buildRoutes() map[string]route {
+	routes := map[string]route{}
+	add := func(path string, cors bool, methods map[string]handlerFunc) {
+		names := []string{}
+		for name := range methods {
+			names = append(names, name)
+		}
+		if cors {
+			names = append(names, http.MethodOptions)
+		}
+		slices.Sort(names)
+		routes[path] = route{methods: methods, allow: strings.Join(names, ", "), cors: cors}
+	}
+	type methods = map[string]handlerFunc
+	add(wire.PathHealth, false, methods{"GET": w.health, "POST": w.signed(w.signedHealth)})
+	add(wire.PathStorage, false, methods{"POST": w.signed(w.storageOperation)})
+	add(wire.PathProxy, false, methods{"POST": w.signed(w.proxy)})
+	add(wire.PathExchange, false, methods{"POST": w.exchange})
+	add(wire.PathRegisterURL, false, methods{"GET": w.registerURL})
+	add(wire.PathBind, false, methods{"GET": w.bindPage, "POST": w.bindPageWithSecret})
+	add(pathStyle, false, methods{"GET": w.styleSheet})
+	add(wire.PathStore, true, methods{"POST": w.store})
+	add(wire.PathCredential, true, methods{"GET": w.credential, "POST": w.credential})
+	add(wire.PathTOTPCode, true, methods{"GET": w.totpCode, "POST": w.totpCode})
+	// A webhook that does not serve a path of the protocol says so, and with 403.
+	add(wire.PathRefresh, false, methods{"POST": w.signed(notServed)})
+	add(wire.PathRefreshNotify, false, methods{"POST": w.signed(notServed)})
+	return routes
+}
+
+func notServed(http.ResponseWriter, *http.Request, []byte) error {
+	return refuse(wire.CodeForbidden, "this webhook does not refresh tokens; see its capabilities")
+}
+
+// ServeHTTP implements http.Handler. Every refusal is JSON with an error code of
+// the protocol; a panic is answered as internal_error.
+func (w *Webhook) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	defer func() {
+		switch value := recover(); value {
+		case nil:
+		case http.ErrAbortHandler:
+			panic(value)
+		default:
+			w.recovered(rw, r, value)
+		}
+	}()
+	h := rw.Header()
+	h["Cache-Control"] = noStore
+	h["X-Content-Type-Options"] = noSniff
+	route, known := w.routes[r.URL.Path]
+	if !known {
+		// Not logged: whoever scans for paths chooses their text.
+		_ = writeJSON(rw, http.StatusNotFound, &wire.Error{Code: codeNotFound, Message: "there is nothing at this path"})
+		return
+	}
+	if err := w.dispatch(rw, r, route); err != nil {
+		w.fail(rw, r, err)
+	}
+}
+
+// codeNotFound and codeMethod are outside the protocol's set: they answer calls
+// that are not of the protocol.
+const (
+	codeNotFound wire.ErrorCode = "not_found"
+	codeMethod   wire.ErrorCode = "method_not_allowed"
+)
+
+func (w *Webhook) dispatch(rw http.ResponseWriter, r *http.Request, route route) error {
+	if route.cors {
+		if r.Method == http.MethodOptions {
+			return w.preflight(rw, r, route.allow)
+		}
+		w.allowOrigin(rw, r)
+	}
+	handler, ok := route.methods[r.Method]
+	if !ok && r.Method == http.MethodHead {
+		handler, ok = route.methods[http.MethodGet]
+		ok = ok && !route.cors // a HEAD of these would use a ticket up for nothing
+	}
+	if !ok {
+		rw.Header().Set("Allow", route.allow)
+		return writeJSON(rw, http.StatusMethodNotAllowed,
+			&wire.Error{Code: codeMethod, Message: "this path serves " + route.allow})
+	}
+	return handler(rw, r)
+}
