@@ -37,12 +37,11 @@ func (c *Client) List(ctx context.Context, t Target, collection string, o wire.L
 				yield(wire.StorageItem{}, err)
 				return
 			}
-			goOn := true
 			for item, err := range page.items() {
 				if total++; err == nil && total > MaxItems {
 					err = listFault("The webhook lists more than %d items, which is more than this server takes.", MaxItems)
 				}
-				if goOn = yield(item, err) && err == nil; !goOn {
+				if !yield(item, err) || err != nil {
 					return
 				}
 			}

@@ -1,0 +1,130 @@
+package vaults
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+
+	"github.com/google/uuid"
+
+	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/webhook-sdk/wire"
+)
+
+// maxPage is the largest page of a list of tokens.
+const maxPage = 1000
+
+// Tokens lists the account's tokens by service name, from the index. next is
+// empty when there are no more. In platform mode there are none.
+func (s *Service) Tokens(ctx context.Context, p grants.Principal, page Page) (list []TokenView, next string, err error) {
+	if err := user(p); err != nil {
+		return nil, "", err
+	}
+	after, err := page.after()
+	if err != nil {
+		return nil, "", err
+	}
+	c, err := s.Custody(ctx, p.AccountID)
+	if err != nil || c.Mode != models.ModeWebhook {
+		return []TokenView{}, "", err
+	}
+	limit := page.Limit
+	if limit > 0 {
+		limit++ // one more tells whether there is a next page
+	}
+	tokens, err := s.deps.Index.Tokens(ctx, p.AccountID, c.Binding.VaultID, after, limit)
+	if err != nil {
+		return nil, "", indexError(err)
+	}
+	if page.Limit > 0 && len(tokens) > page.Limit {
+		tokens = tokens[:page.Limit]
+		next = base64.RawURLEncoding.EncodeToString([]byte(tokens[len(tokens)-1].ServiceName))
+	}
+	list = make([]TokenView, len(tokens))
+	for i, t := range tokens {
+		list[i] = viewOf(t, s.deps.Now())
+	}
+	return list, next, nil
+}
+
+// after checks the page and returns the service name behind its cursor.
+func (p Page) after() (string, error) {
+	if p.Limit < 0 || p.Limit > maxPage {
+		return "", fault.Field("limit", "The limit must be between 1 and %d.", maxPage)
+	}
+	name, err := base64.RawURLEncoding.Strict().DecodeString(p.Cursor)
+	if err != nil || p.Cursor != "" && !wire.ValidServiceName(string(name)) {
+		return "", fault.Field("cursor", "The cursor is not one that this list gave. Start again without it.")
+	}
+	return string(name), nil
+}
+
+// Token returns one of the account's tokens: Find with what is said of it.
+func (s *Service) Token(ctx context.Context, p grants.Principal, service string) (TokenView, error) {
+	if err := user(p); err != nil {
+		return TokenView{}, err
+	}
+	t, err := s.Find(ctx, p.AccountID, service)
+	if err != nil {
+		return TokenView{}, err
+	}
+	return viewOf(t, s.deps.Now()), nil
+}
+
+// Find returns a token from the index. A name that the index does not know is
+// looked up once at the webhook. TOKEN_NOT_FOUND: neither knows it, or there is
+// no webhook.
+func (s *Service) Find(ctx context.Context, accountID uuid.UUID, service string) (models.Token, error) {
+	if err := validService(service); err != nil {
+		return models.Token{}, err
+	}
+	c, err := s.Custody(ctx, accountID)
+	if err != nil {
+		return models.Token{}, err
+	}
+	if c.Mode != models.ModeWebhook {
+		return models.Token{}, tokenNotFound(service)
+	}
+	t, err := s.deps.Index.Token(ctx, accountID, c.Binding.VaultID, service)
+	if !errors.Is(err, models.ErrNotFound) {
+		return t, indexError(err)
+	}
+	found, _, err := s.syncOne(ctx, accountID, service)
+	if err != nil {
+		return models.Token{}, err
+	}
+	if found {
+		t, err = s.deps.Index.Token(ctx, accountID, c.Binding.VaultID, service)
+	}
+	if !found || errors.Is(err, models.ErrNotFound) {
+		return models.Token{}, tokenNotFound(service)
+	}
+	return t, indexError(err)
+}
+
+// View returns a token by its id, from the index alone. TOKEN_NOT_FOUND: it is
+// gone, or of a vault that is not in use.
+func (s *Service) View(ctx context.Context, accountID, tokenID uuid.UUID) (TokenView, error) {
+	c, err := s.Custody(ctx, accountID)
+	if err != nil {
+		return TokenView{}, err
+	}
+	t, err := s.deps.Index.TokenByID(ctx, accountID, tokenID)
+	if errors.Is(err, models.ErrNotFound) || err == nil && (c.Mode != models.ModeWebhook || t.VaultID != c.Binding.VaultID) {
+		return TokenView{}, fault.New(fault.TokenNotFound, "The token is gone.")
+	}
+	if err != nil {
+		return TokenView{}, indexError(err)
+	}
+	return viewOf(t, s.deps.Now()), nil
+}
+
+// ignoreMissing turns "it is not there" into success, for what should be gone.
+func ignoreMissing(err error) error {
+	if errors.Is(err, models.ErrNotFound) {
+		return nil
+	}
+	return err
+}
