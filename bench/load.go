@@ -1,0 +1,149 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// load drives a server over n connections with one request in flight on each,
+// and returns answered requests a second. next returns the bytes of the next
+// request of a connection. Every answer must have the status wanted: a fast
+// refusal is no result. The generator is small on purpose, since it shares the
+// machine with what it measures.
+func load(ctx context.Context, server string, n int, d time.Duration, status int, next func(worker, i int) []byte) (float64, error) {
+	u, err := url.Parse(server)
+	if err != nil {
+		return 0, err
+	}
+	var answered atomic.Int64
+	var stop atomic.Bool
+	errs := make(chan error, n)
+	var workers sync.WaitGroup
+	begin := time.Now()
+	for worker := range n {
+		workers.Go(func() {
+			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
+			if err != nil {
+				errs <- err
+				return
+			}
+			defer func() { _ = conn.Close() }()
+			reader := bufio.NewReaderSize(conn, 8<<10)
+			done := int64(0)
+			defer func() { answered.Add(done) }()
+			for i := 0; !stop.Load(); i++ {
+				if _, err := conn.Write(next(worker, i)); err != nil {
+					errs <- err
+					return
+				}
+				got, err := readAnswer(reader)
+				if err == nil && got != status {
+					err = fmt.Errorf("an answer had status %d, want %d", got, status)
+				}
+				if err != nil {
+					errs <- err
+					return
+				}
+				done++
+			}
+		})
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	var failure error
+	select {
+	case <-timer.C:
+	case failure = <-errs:
+	case <-ctx.Done():
+		failure = ctx.Err()
+	}
+	stop.Store(true)
+	workers.Wait()
+	elapsed := time.Since(begin)
+	return float64(answered.Load()) / elapsed.Seconds(), failure
+}
+
+var contentLength = []byte("Content-Length: ")
+
+// readAnswer reads one HTTP/1.1 answer with a Content-Length and returns its
+// status.
+func readAnswer(r *bufio.Reader) (int, error) {
+	line, err := r.ReadSlice('\n')
+	if err != nil {
+		return 0, err
+	}
+	if len(line) < 12 {
+		return 0, errors.New("an answer has no status line")
+	}
+	status, err := strconv.Atoi(string(line[9:12]))
+	if err != nil {
+		return 0, err
+	}
+	length := int64(0)
+	for {
+		if line, err = r.ReadSlice('\n'); err != nil {
+			return 0, err
+		}
+		if len(line) <= 2 {
+			break
+		}
+		if rest, ok := bytes.CutPrefix(line, contentLength); ok {
+			if length, err = strconv.ParseInt(string(bytes.TrimSpace(rest)), 10, 64); err != nil {
+				return 0, err
+			}
+		}
+	}
+	_, err = io.CopyN(io.Discard, r, length)
+	return status, err
+}
+
+// A series is the figures of interleaved runs of one side.
+type series []float64
+
+func (s series) median() float64 {
+	sorted := slices.Sorted(slices.Values(s))
+	if len(sorted) == 0 {
+		return 0
+	}
+	return (sorted[(len(sorted)-1)/2] + sorted[len(sorted)/2]) / 2
+}
+
+func (s series) String() string {
+	return fmt.Sprintf("%8.0f/s (%.0f–%.0f)", s.median(), slices.Min(s), slices.Max(s))
+}
+
+// compare interleaves runs of both sides and prints the ratio of their medians
+// with the spread of the ratios of neighbouring runs.
+func compare(ctx context.Context, s settings, what string, target float64, bare, ours func(context.Context, time.Duration) (float64, error)) error {
+	for _, side := range []func(context.Context, time.Duration) (float64, error){bare, ours} {
+		if _, err := side(ctx, s.warm); err != nil {
+			return err
+		}
+	}
+	var b, o, ratios series
+	for range s.runs {
+		x, err := bare(ctx, s.duration)
+		if err != nil {
+			return fmt.Errorf("bare: %w", err)
+		}
+		y, err := ours(ctx, s.duration)
+		if err != nil {
+			return err
+		}
+		b, o, ratios = append(b, x), append(o, y), append(ratios, y/x)
+	}
+	fmt.Printf("%-44s %s   bare %s   ratio %.2f (%.2f–%.2f), wanted %.2f\n",
+		what, o, b, o.median()/b.median(), slices.Min(ratios), slices.Max(ratios), target)
+	return nil
+}

@@ -1,0 +1,89 @@
+// Command bench measures the product's speed and memory against yardsticks
+// measured in the same run: the real binaries, as processes of their own, on
+// PostgreSQL with durable commits, beside a bare gin handler that answers the
+// same bytes. It prints ratios with their spread and fails only when something
+// could not be measured: figures are for people to judge.
+//
+// It speaks to the binaries over HTTP and knows nothing of their insides. Run
+// it with: make bench
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime"
+	"time"
+)
+
+// settings are what a run measures with.
+type settings struct {
+	runs     int           // interleaved runs a figure
+	duration time.Duration // of one run
+	warm     time.Duration // before the first run at a number of connections
+	agents   int
+	tokens   int
+	postgres string // URL with the right to create databases
+	folder   string // temporary
+	profile  bool
+}
+
+func main() {
+	if len(os.Args) == 3 && os.Args[1] == bareCommand {
+		serveBare(os.Args[2])
+		return
+	}
+	var s settings
+	only := flag.String("only", "", "measure only this: release, credential, idle or revoke")
+	flag.IntVar(&s.runs, "runs", 5, "interleaved runs of each side for each figure")
+	flag.DurationVar(&s.duration, "duration", 3*time.Second, "length of one run")
+	flag.DurationVar(&s.warm, "warm", 3*time.Second, "length of the unmeasured run before a series")
+	flag.IntVar(&s.agents, "agents", 10_000, "agents, with 5 credential grants each")
+	flag.IntVar(&s.tokens, "tokens", 10_000, "tokens at the webhook")
+	flag.Parse()
+	s.postgres = os.Getenv("TOKENVAULT_TEST_POSTGRES_URL")
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, s, *only); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, s settings, only string) (err error) {
+	if s.postgres == "" {
+		return fmt.Errorf("TOKENVAULT_TEST_POSTGRES_URL is not set; run: make bench")
+	}
+	if s.folder, err = os.MkdirTemp("", "tokenvault-bench-"); err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(s.folder) }()
+	b, err := newBinaries(ctx, s.folder)
+	if err != nil {
+		return err
+	}
+	http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = 64 //nolint:forcetypeassert // the standard library's
+	fmt.Printf("%s, %d CPUs, %s; %d runs of %s a side, interleaved; medians, with the least and the greatest.\n\n",
+		runtime.Version(), runtime.NumCPU(), time.Now().Format(time.DateOnly), s.runs, s.duration)
+
+	for _, part := range []struct {
+		name    string
+		measure func(context.Context, settings, binaries) error
+	}{
+		{"release", measureRelease},
+		{"revoke", measureRevocation},
+		{"credential", measureCredential},
+		{"idle", measureIdle},
+	} {
+		if only != "" && only != part.name {
+			continue
+		}
+		if err := part.measure(ctx, s, b); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
+		}
+	}
+	return nil
+}

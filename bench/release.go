@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // PostgreSQL
+)
+
+// grantsEach is how many tokens each agent is granted.
+const grantsEach = 5
+
+// measureRelease: a valid agent key → 307 with a ticket, its audit row durable.
+func measureRelease(ctx context.Context, s settings, b binaries) error {
+	database, err := newDatabase(ctx, s.postgres, "release")
+	if err != nil {
+		return err
+	}
+	server, err := startServer(ctx, s, b, "server", database)
+	if err != nil {
+		return err
+	}
+	defer server.stop()
+	webhook, err := startWebhook(ctx, s, b, "webhook", server.url)
+	if err != nil {
+		return err
+	}
+	defer webhook.stop()
+	user, err := signUp(ctx, server.url, "bench@example.com")
+	if err != nil {
+		return err
+	}
+	if err := user.bind(ctx, webhook.url); err != nil {
+		return err
+	}
+	began := time.Now()
+	keys, err := user.seed(ctx, s.agents)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%d agents with %d credential grants each, made through the API in %.0f s.\n", s.agents, grantsEach, time.Since(began).Seconds())
+
+	seen, err := get(ctx, server.url+"/api/agents/credentials?service=service-0", map[string]string{"Authorization": "Bearer " + keys[0]})
+	if err != nil {
+		return err
+	}
+	if seen.Status != http.StatusTemporaryRedirect {
+		return fmt.Errorf("a release answered %d: %s", seen.Status, seen.Body)
+	}
+	bare, err := startBare(ctx, s, "bare-release", seen)
+	if err != nil {
+		return err
+	}
+	defer bare.stop()
+
+	requests := make([][]byte, len(keys))
+	for i, key := range keys {
+		requests[i] = rawGet(server.url, fmt.Sprintf("/api/agents/credentials?service=service-%d", i%grantsEach), "Authorization: Bearer "+key+"\r\n")
+	}
+	for _, c := range []struct {
+		connections int
+		target      float64
+	}{{16, 0.20}, {64, 0.35}, {256, 0.45}} {
+		side := func(p *process) func(context.Context, time.Duration) (float64, error) {
+			return func(ctx context.Context, d time.Duration) (float64, error) {
+				return load(ctx, p.url, c.connections, d, http.StatusTemporaryRedirect, func(worker, i int) []byte {
+					return requests[(i*c.connections+worker)%len(requests)]
+				})
+			}
+		}
+		what := fmt.Sprintf("agent release, %d connections", c.connections)
+		if err := compare(ctx, s, what, c.target, side(bare), side(server)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// seed stores tokens and makes agents that were granted all of them; it returns
+// the agents' keys.
+func (u *session) seed(ctx context.Context, agents int) ([]string, error) {
+	for i := range grantsEach {
+		if err := u.store(ctx, fmt.Sprintf("service-%d", i), fmt.Sprintf("secret-%d", i)); err != nil {
+			return nil, err
+		}
+	}
+	if err := u.call(ctx, http.MethodPost, "/api/vault/sync", map[string]string{}, nil); err != nil {
+		return nil, err
+	}
+	keys := make([]string, agents)
+	work := make(chan int)
+	errs := make(chan error, 1)
+	var makers sync.WaitGroup
+	for range 32 {
+		makers.Go(func() {
+			for i := range work {
+				var agent struct{ ID, APIKey string }
+				err := u.call(ctx, http.MethodPost, "/api/agents", map[string]string{"name": fmt.Sprintf("agent %d", i)}, &agent)
+				for g := 0; err == nil && g < grantsEach; g++ {
+					err = u.call(ctx, http.MethodPost, "/api/agents/"+agent.ID+"/grants",
+						map[string]any{"agentId": agent.ID, "serviceName": fmt.Sprintf("service-%d", g)}, nil)
+				}
+				if err != nil {
+					select {
+					case errs <- err:
+					default:
+					}
+				}
+				keys[i] = agent.APIKey
+			}
+		})
+	}
+	for i := range agents {
+		work <- i
+	}
+	close(work)
+	makers.Wait()
+	select {
+	case err := <-errs:
+		return nil, err
+	default:
+		return keys, nil
+	}
+}
+
+// newDatabase makes an empty database and returns its URL.
+func newDatabase(ctx context.Context, base, name string) (string, error) {
+	db, err := sql.Open("pgx", base)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = db.Close() }()
+	name = fmt.Sprintf("bench_%s_%d", name, time.Now().UnixNano())
+	if _, err := db.ExecContext(ctx, "CREATE DATABASE "+name); err != nil {
+		return "", err
+	}
+	var durable string
+	if err := db.QueryRowContext(ctx, "SELECT current_setting('fsync') || ' ' || current_setting('synchronous_commit')").Scan(&durable); err != nil {
+		return "", err
+	}
+	if durable != "on on" {
+		return "", fmt.Errorf("fsync and synchronous_commit are %q: figures would mean nothing", durable)
+	}
+	u, err := url.Parse(base)
+	if err != nil {
+		return "", err
+	}
+	u.Path = "/" + name
+	return u.String(), nil
+}
