@@ -3,6 +3,7 @@ package custody
 import (
 	"crypto/aes"
 	"crypto/ecdh"
+	"errors"
 	"fmt"
 	"io"
 
@@ -29,7 +30,10 @@ func (c *Claims) privateKEK() ([]byte, error) {
 	if label == "" {
 		return nil, fmt.Errorf("custody: grants of kind %q have no keys", c.Kind)
 	}
-	return derive(c.Secret[:], encode("", c.GrantID[:], be32(c.Slot)), label+"/x25519")
+	if c.Secret.key == nil {
+		return nil, errors.New("custody: claims without a secret have no keys")
+	}
+	return derive(c.Secret.bytes(), encode("", c.GrantID[:], be32(c.Slot)), label+"/x25519")
 }
 
 // NewGrantKey draws a grant's X25519 key pair and wraps the private key

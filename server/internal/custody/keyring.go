@@ -16,7 +16,7 @@ const redacted = "[redacted]"
 // decrypt. It prints as "[redacted]" and refuses to be marshalled.
 type Keyring struct {
 	current int
-	keys    map[int]serverKey
+	keys    map[int]*serverKey // pointers: see Secret
 }
 
 // A serverKey is one key with what is derived from it for all its uses.
@@ -30,7 +30,7 @@ type serverKey struct {
 // ParseKeyring reads "id:base64,id:base64,…": ids 0–255, keys of 32 bytes in
 // standard base64, the first current. Errors name the entry, never a key.
 func ParseKeyring(text string) (*Keyring, error) {
-	ring := &Keyring{keys: map[int]serverKey{}}
+	ring := &Keyring{keys: map[int]*serverKey{}}
 	for i, entry := range strings.Split(strings.TrimSpace(text), ",") {
 		idText, keyText, ok := strings.Cut(strings.TrimSpace(entry), ":")
 		id, err := strconv.Atoi(idText)
@@ -38,7 +38,7 @@ func ParseKeyring(text string) (*Keyring, error) {
 			return nil, fmt.Errorf("server key %d of the list: want id:base64 with an id of 0–255", i+1)
 		}
 		key, err := base64.StdEncoding.Strict().DecodeString(keyText)
-		if err != nil || len(key) != keySize {
+		if err != nil || len(key) != keySize || base64.StdEncoding.EncodeToString(key) != keyText { // it passes over line breaks
 			return nil, fmt.Errorf("server key %d of the list (id %d): want %d bytes in standard base64 (make one with: openssl rand -base64 32)", i+1, id, keySize)
 		}
 		if _, twice := ring.keys[id]; twice {
@@ -54,16 +54,19 @@ func ParseKeyring(text string) (*Keyring, error) {
 	return ring, nil
 }
 
-func expand(master []byte) (k serverKey, err error) {
-	k.master = master
+func expand(master []byte) (*serverKey, error) {
+	k := &serverKey{master: master}
+	var err error
 	if k.row, err = derive(master, nil, "tokenvault/row/v1"); err != nil {
-		return k, err
+		return nil, err
 	}
-	if k.seal, err = derive(master, nil, "tokenvault/webhook-secret/v1"); err != nil {
-		return k, err
+	if k.seal, err = derive(master, nil, webhookSecretLabel); err != nil {
+		return nil, err
 	}
-	k.audit, err = derive(master, nil, "tokenvault/audit-checkpoint/v1")
-	return k, err
+	if k.audit, err = derive(master, nil, "tokenvault/audit-checkpoint/v1"); err != nil {
+		return nil, err
+	}
+	return k, nil
 }
 
 // GenerateKeyring makes the text of a keyring with one new key, id 0, for a
@@ -89,17 +92,20 @@ func (k *Keyring) IDs() []int {
 	return ids
 }
 
-func (k *Keyring) key(id int) (serverKey, error) {
+func (k *Keyring) key(id int) (*serverKey, error) {
 	key, ok := k.keys[id]
 	if !ok {
-		return key, fmt.Errorf("%w: %d", ErrKeyID, id)
+		return nil, fmt.Errorf("%w: %d", ErrKeyID, id)
 	}
 	return key, nil
 }
 
-func (k *Keyring) String() string               { return redacted }
-func (k *Keyring) GoString() string             { return redacted }
-func (k *Keyring) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, redacted) }
-func (k *Keyring) LogValue() slog.Value         { return slog.StringValue(redacted) }
-func (k *Keyring) MarshalJSON() ([]byte, error) { return nil, errMarshal }
-func (k *Keyring) MarshalText() ([]byte, error) { return nil, errMarshal }
+func (Keyring) String() string               { return redacted }
+func (Keyring) GoString() string             { return redacted }
+func (Keyring) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, redacted) }
+func (Keyring) LogValue() slog.Value         { return slog.StringValue(redacted) }
+func (Keyring) MarshalJSON() ([]byte, error) { return nil, errMarshal }
+func (Keyring) MarshalText() ([]byte, error) { return nil, errMarshal }
+
+// MarshalBinary keeps encoding/gob out as well.
+func (Keyring) MarshalBinary() ([]byte, error) { return nil, errMarshal }

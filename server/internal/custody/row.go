@@ -81,7 +81,7 @@ func (k *Keyring) check(keyID int, mac models.Opaque, r row) error {
 	return nil
 }
 
-func (k *Keyring) mac(key serverKey, keyID int, r row) []byte {
+func (k *Keyring) mac(key *serverKey, keyID int, r row) []byte {
 	h := hmac.New(sha256.New, key.row)
 	h.Write(encode("tokenvault/row/v1", append([][]byte{[]byte(r.table), be32(uint32(keyID))}, r.fields...)...)) // #nosec G115 -- 0–255
 	return h.Sum(nil)

@@ -32,8 +32,37 @@ const (
 )
 
 // Secret is a token's auth secret, from which every KEK of its slot derives.
-// It prints as "[redacted]" and refuses to be marshalled.
-type Secret [keySize]byte
+// It prints as "[redacted]" and refuses to be marshalled. Copies share it, and
+// Clear clears it for all of them.
+type Secret struct {
+	// A pointer, because fmt cannot call Format on what stands in someone's
+	// unexported field, and prints there what it finds, but follows no pointer.
+	key *[keySize]byte
+}
+
+// newSecret draws a secret.
+func newSecret(random io.Reader) (Secret, error) {
+	key := new([keySize]byte)
+	if _, err := io.ReadFull(random, key[:]); err != nil {
+		return Secret{}, fmt.Errorf("custody: no randomness: %w", err)
+	}
+	return Secret{key}, nil
+}
+
+// Clear overwrites the secret: from here on it unlocks nothing.
+func (s Secret) Clear() {
+	if s.key != nil {
+		clear(s.key[:])
+	}
+}
+
+// bytes is the secret itself; nil for the zero Secret.
+func (s Secret) bytes() []byte {
+	if s.key == nil {
+		return nil
+	}
+	return s.key[:]
+}
 
 func (Secret) String() string               { return redacted }
 func (Secret) GoString() string             { return redacted }
@@ -41,6 +70,9 @@ func (Secret) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, redacted)
 func (Secret) LogValue() slog.Value         { return slog.StringValue(redacted) }
 func (Secret) MarshalJSON() ([]byte, error) { return nil, errMarshal }
 func (Secret) MarshalText() ([]byte, error) { return nil, errMarshal }
+
+// MarshalBinary keeps encoding/gob out as well.
+func (Secret) MarshalBinary() ([]byte, error) { return nil, errMarshal }
 
 // Claims is what a token says. Opening a token authenticates nobody: who
 // stole the server key can seal one. It counts only when Unlock succeeds on the
@@ -87,8 +119,8 @@ func (k *Keyring) SealToken(random io.Reader, c *Claims) (text string, keyID int
 	if _, err := io.ReadFull(random, payload[1:]); err != nil {
 		return "", 0, fmt.Errorf("custody: no randomness: %w", err)
 	}
-	if _, err := io.ReadFull(random, c.Secret[:]); err != nil {
-		return "", 0, fmt.Errorf("custody: no randomness: %w", err)
+	if c.Secret, err = newSecret(random); err != nil {
+		return "", 0, err
 	}
 	payload[0] = byte(k.current)
 	salt, nonce := payload[1:1+saltSize], payload[1+saltSize:]
@@ -101,7 +133,7 @@ func (k *Keyring) SealToken(random io.Reader, c *Claims) (text string, keyID int
 	plain = binary.BigEndian.AppendUint32(plain, c.Slot)
 	plain = binary.BigEndian.AppendUint64(plain, unix(c.IssuedAt))
 	plain = binary.BigEndian.AppendUint64(plain, unix(c.ExpiresAt))
-	plain = append(plain, c.Secret[:]...)
+	plain = append(plain, c.Secret.bytes()...)
 
 	aead, err := k.tokenCipher(k.current, salt)
 	if err != nil {
@@ -133,6 +165,7 @@ func (k *Keyring) OpenToken(text string) (Claims, error) {
 		return Claims{}, ErrToken
 	}
 	defer clear(plain)
+	secret := [keySize]byte(plain[53:])
 	c := Claims{
 		Kind:      kind,
 		AccountID: uuid.UUID(plain[1:17]),
@@ -140,7 +173,7 @@ func (k *Keyring) OpenToken(text string) (Claims, error) {
 		Slot:      binary.BigEndian.Uint32(plain[33:37]),
 		IssuedAt:  fromUnix(binary.BigEndian.Uint64(plain[37:45])),
 		ExpiresAt: fromUnix(binary.BigEndian.Uint64(plain[45:53])),
-		Secret:    Secret(plain[53:]),
+		Secret:    Secret{&secret},
 	}
 	return c, nil
 }

@@ -46,7 +46,7 @@ func (s *Service) Authenticate(ctx context.Context, token string, kinds ...model
 			return Principal{}, invalid()
 		}
 		g, err = s.known.Load(claims.AccountID, sum, func() (*good, error) { return s.check(ctx, &claims, now) })
-		clear(claims.Secret[:])
+		claims.Secret.Clear()
 		if err != nil {
 			return Principal{}, err
 		}

@@ -13,10 +13,19 @@ var errMarshal = errors.New("grants: a token is shown through Reveal only")
 
 // A Token is the text of a self-routing token. It prints as "[redacted]" in
 // every format and refuses to be marshalled.
-type Token struct{ text string }
+type Token struct {
+	// A pointer, because fmt cannot call Format on what stands in someone's
+	// unexported field, and prints there what it finds, but follows no pointer.
+	text *string
+}
 
 // Reveal returns the text: for the one answer that hands it over.
-func (t Token) Reveal() string { return t.text }
+func (t Token) Reveal() string {
+	if t.text == nil {
+		return ""
+	}
+	return *t.text
+}
 
 func (t Token) String() string               { return redacted }
 func (t Token) GoString() string             { return redacted }
@@ -24,3 +33,6 @@ func (t Token) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, redacted
 func (t Token) LogValue() slog.Value         { return slog.StringValue(redacted) }
 func (t Token) MarshalJSON() ([]byte, error) { return nil, errMarshal }
 func (t Token) MarshalText() ([]byte, error) { return nil, errMarshal }
+
+// MarshalBinary keeps encoding/gob out as well.
+func (t Token) MarshalBinary() ([]byte, error) { return nil, errMarshal }
