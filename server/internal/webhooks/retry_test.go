@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,7 +118,13 @@ func TestASlowWebhookTimesOutThreeTimes(t *testing.T) {
 			})
 			_, err := h.client(impatient).Health(t.Context(), h.target())
 			wantCode(t, err, fault.WebhookUnavailable, 0)
-			wantCalls(t, h, 3)
+			if message := fault.From(err).Message; !strings.Contains(message, "did not answer within 100ms") {
+				t.Errorf("message %q, want it to name the timeout", message)
+			}
+			// A busy machine may take longer than the timeout to count a call; pauses are ours.
+			if got := h.pauses(); !slices.Equal(got, bothPauses) {
+				t.Errorf("paused %v, want %v", got, bothPauses)
+			}
 		})
 	}
 }
