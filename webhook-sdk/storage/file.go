@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"unicode/utf8"
@@ -305,8 +306,9 @@ func (f *File) keyLock(collection, key string) *sync.Mutex {
 }
 
 func checkKey(key string) error {
-	if key == "" || len(key) > MaxKey || !utf8.ValidString(key) {
-		return fmt.Errorf("%w: a key has 1 to %d bytes of UTF-8", ErrInvalid, MaxKey)
+	control := func(r rune) bool { return r < ' ' || r == 0x7f }
+	if key == "" || len(key) > MaxKey || !utf8.ValidString(key) || strings.ContainsFunc(key, control) {
+		return fmt.Errorf("%w: a key has 1 to %d bytes of UTF-8 without control characters", ErrInvalid, MaxKey)
 	}
 	return nil
 }

@@ -60,7 +60,7 @@ const MetaCreationID = "creationId"
 
 // An Item is one document. What a storage returns is the caller's own copy.
 type Item struct {
-	Key  string         // 1–512 bytes of UTF-8
+	Key  string         // 1–512 bytes of UTF-8 without control characters
 	Meta map[string]any // what lists show and filters look at; values as JSON, numbers as json.Number
 	Data json.RawMessage
 	// Version changes whenever the document does. It is set by the storage; on Put it
