@@ -13,12 +13,14 @@ import (
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
 )
 
-// Limits of metadata, in characters.
+// Limits of what the index takes over from a webhook, in characters; the rest is
+// cut. They are wider than what people may enter here (metadata.go), so that what
+// was entered at the webhook itself is not cut when the page changes another field.
 const (
-	maxDisplayName = 100
-	maxNotes       = 2000
-	maxTags        = 20
-	maxTag         = 40
+	maxListedName  = 256
+	maxListedNotes = 8192
+	maxListedTags  = 64
+	maxListedTag   = 128
 	maxTypeName    = 32
 	maxProvider    = 64
 	maxCreationID  = 128
@@ -61,8 +63,8 @@ func indexed(item wire.StorageItem) (models.Token, bool) {
 	return models.Token{
 		ServiceName: name,
 		TokenType:   line(meta.TokenType, maxTypeName),
-		DisplayName: line(meta.DisplayName, maxDisplayName),
-		Notes:       clean(string(meta.Notes), maxNotes, true),
+		DisplayName: line(meta.DisplayName, maxListedName),
+		Notes:       clean(string(meta.Notes), maxListedNotes, true),
 		Tags:        tagsOf(meta.Tags),
 		Provider:    line(meta.Provider, maxProvider),
 		CreationID:  line(meta.CreationID, maxCreationID),
@@ -93,11 +95,11 @@ func clean(s string, most int, lines bool) string {
 func tagsOf(given texts) []string {
 	tags := []string{}
 	for _, tag := range given {
-		tag = line(text(tag), maxTag)
+		tag = line(text(tag), maxListedTag)
 		if tag == "" || slices.Contains(tags, tag) {
 			continue
 		}
-		if tags = append(tags, tag); len(tags) == maxTags {
+		if tags = append(tags, tag); len(tags) == maxListedTags {
 			break
 		}
 	}
@@ -132,7 +134,7 @@ func (t *texts) UnmarshalJSON(raw []byte) error {
 	var list []text
 	if json.Unmarshal(raw, &list) == nil {
 		*t = nil
-		for _, s := range list[:min(len(list), 4*maxTags)] {
+		for _, s := range list[:min(len(list), 4*maxListedTags)] {
 			*t = append(*t, string(s))
 		}
 	}

@@ -2,7 +2,6 @@ package vaults
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 	"unicode"
@@ -14,6 +13,14 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/webhooks"
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
+)
+
+// Limits of what people may enter, in characters.
+const (
+	maxDisplayName = 100
+	maxNotes       = 2000
+	maxTags        = 20
+	maxTag         = 40
 )
 
 // maxBulk is how many tokens one call deletes.
@@ -37,25 +44,26 @@ func (s *Service) UpdateMetadata(ctx context.Context, p grants.Principal, client
 		return TokenView{}, err
 	}
 	in.apply(&t)
-	t.UpdatedAt = s.now()
 	e := event(audit.Store, p, client)
 	e.Service, e.Detail = service, "metadata changed: "+in.names()
 	err = s.deps.Audit.Do(ctx, e, func(ctx context.Context) error {
-		err := s.withWebhook(ctx, p.AccountID, func(c *Custody) error {
-			return s.deps.Documents.SetMetadata(ctx, c.target(), service, webhooks.Metadata{DisplayName: t.DisplayName, Notes: t.Notes, Tags: t.Tags})
-		})
-		if fault.CodeOf(err) == fault.TokenNotFound {
-			return errors.Join(err, ignoreMissing(s.deps.Index.DeleteToken(ctx, p.AccountID, t.VaultID, service)))
-		}
-		if err != nil {
+		return s.withWebhook(ctx, p.AccountID, func(c *Custody) error {
+			meta := webhooks.Metadata{DisplayName: t.DisplayName, Notes: t.Notes, Tags: t.Tags}
+			if err := s.deps.Documents.SetMetadata(ctx, c.target(), service, meta); fault.CodeOf(err) != fault.TokenNotFound && err != nil {
+				return err
+			}
+			// What the webhook made of it is what the index shows, gone tokens included.
+			result, err := s.readOne(ctx, c, service)
+			if err == nil && !result.found {
+				err = tokenNotFound(service)
+			}
 			return err
-		}
-		return indexError(s.deps.Index.PutToken(ctx, &t))
+		})
 	})
 	if err != nil {
 		return TokenView{}, err
 	}
-	return viewOf(t, s.deps.Now()), nil
+	return s.Token(ctx, p, service)
 }
 
 func (in MetadataInput) apply(t *models.Token) {

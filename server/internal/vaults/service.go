@@ -46,7 +46,6 @@ type Index interface {
 	Token(ctx context.Context, accountID, vaultID uuid.UUID, service string) (models.Token, error)
 	TokenByID(ctx context.Context, accountID, id uuid.UUID) (models.Token, error)
 	Tokens(ctx context.Context, accountID, vaultID uuid.UUID, afterService string, limit int) ([]models.Token, error)
-	PutToken(ctx context.Context, t *models.Token) error
 	DeleteToken(ctx context.Context, accountID, vaultID uuid.UUID, service string) error
 	SyncTokens(ctx context.Context, accountID, vaultID uuid.UUID, found []models.Token, complete bool) (changed int, err error)
 }
