@@ -1,15 +1,18 @@
 package webhook_test
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	webhook "github.com/tvzero/tokenvault/webhook-sdk"
+	"github.com/tvzero/tokenvault/webhook-sdk/custody"
 	"github.com/tvzero/tokenvault/webhook-sdk/storage"
 	"github.com/tvzero/tokenvault/webhook-sdk/webhooktest"
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
@@ -106,3 +109,13 @@ func unchanged(t *testing.T, wh *webhooktest.Webhook) func() {
 }
 
 func config(fn func(*webhook.Config)) webhooktest.Option { return fn }
+
+// keysOf reads the keys of a webhook's folder.
+func keysOf(t testing.TB, dir string) *custody.Keys {
+	t.Helper()
+	keys, err := custody.LoadOrCreate(filepath.Join(dir, "keys.json"), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
