@@ -1,0 +1,134 @@
+// Package app puts the server together: New makes every part from a
+// configuration, Run serves until its context ends. The commands of the binary
+// and the end-to-end tests start the same App.
+//
+// It decides nothing by itself; it only knows who needs whom.
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/tvzero/tokenvault/models/store"
+	"github.com/tvzero/tokenvault/server/internal/accounts"
+	"github.com/tvzero/tokenvault/server/internal/agents"
+	"github.com/tvzero/tokenvault/server/internal/audit"
+	"github.com/tvzero/tokenvault/server/internal/cache"
+	"github.com/tvzero/tokenvault/server/internal/config"
+	"github.com/tvzero/tokenvault/server/internal/custody"
+	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/server/internal/vaults"
+	"github.com/tvzero/tokenvault/server/internal/webhooks"
+)
+
+// App is a server: one replica. Make it with New, then call Run once.
+type App struct {
+	config   config.Config
+	logger   *slog.Logger
+	store    *store.Store
+	gate     *cache.Gate
+	audit    *audit.Service
+	grants   *grants.Service
+	accounts *accounts.Service
+	vaults   *vaults.Service
+	agents   *agents.Service
+	webhooks *webhooks.Client
+	listener net.Listener
+	metrics  net.Listener // nil: none
+	http     *http.Server
+}
+
+// New opens and migrates the database, makes every part, and listens; requests
+// wait until Run. Close what New made by running it with an ended context.
+func New(ctx context.Context, c config.Config, logger *slog.Logger) (_ *App, err error) {
+	keys, err := custody.ParseKeyring(c.ServerKeys)
+	if err != nil {
+		return nil, fmt.Errorf("TOKENVAULT_SERVER_KEYS: %w", err)
+	}
+	a := &App{config: c, logger: logger, gate: cache.NewGate(time.Now)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.close())
+		}
+	}()
+	if err := a.listenOn(); err != nil {
+		return nil, err
+	}
+	if a.store, err = store.Open(ctx, store.Options{URL: c.DatabaseURL, Logger: logger}); err != nil {
+		return nil, fmt.Errorf("TOKENVAULT_DATABASE_URL: %w", err)
+	}
+	if err := a.store.Migrate(ctx); err != nil {
+		return nil, fmt.Errorf("the database could not be migrated: %w", err)
+	}
+	a.store.OnChange(a.gate.Changed)
+	if err := a.services(keys); err != nil {
+		return nil, err
+	}
+	handler, err := a.doors()
+	if err != nil {
+		return nil, err
+	}
+	a.http = newHTTPServer(handler)
+	return a, nil
+}
+
+// services makes the services, lowest first.
+func (a *App) services(keys *custody.Keyring) (err error) {
+	a.audit = audit.New(audit.Deps{Writer: a.store, Reader: a.store, Signer: keys, Now: time.Now, Logger: a.logger})
+	a.grants = grants.New(grants.Deps{
+		Store: a.store, Keys: keys, Gate: a.gate, Now: time.Now, Random: rand.Reader, Logger: a.logger,
+	})
+	if a.accounts, err = accounts.New(accounts.Deps{
+		Store: a.store, Grants: a.grants, Audit: a.audit, OpenRegistration: a.config.OpenRegistration,
+		Now: time.Now, Random: rand.Reader,
+	}); err != nil {
+		return err
+	}
+	a.webhooks = webhooks.New(webhooks.Options{AllowPrivate: a.config.AllowPrivateNetworks, Logger: a.logger})
+	a.vaults = vaults.New(vaults.Deps{
+		Accounts: a.store, Bindings: a.store, Containers: a.store, Index: a.store, Keyring: keys,
+		Pairing: a.webhooks, Documents: a.webhooks, Audit: a.audit, Gate: a.gate,
+		AllowPrivate: a.config.AllowPrivateNetworks, OwnHost: a.config.PublicURL.Hostname(),
+		Now: time.Now, Random: rand.Reader, Logger: a.logger,
+	})
+	a.agents = agents.New(agents.Deps{
+		Store: a.store, GrantStore: a.store, Grants: a.grants, Vaults: a.vaults, Audit: a.audit,
+		Keys: keys, Gate: a.gate, Now: time.Now, Random: rand.Reader,
+	})
+	return nil
+}
+
+// listenOn takes the addresses first, so that a port that is taken is the first
+// thing one hears of. A public URL with port 0 gets the port that port 0 became.
+func (a *App) listenOn() (err error) {
+	if a.listener, err = net.Listen("tcp", a.config.Listen); err != nil {
+		return fmt.Errorf("TOKENVAULT_LISTEN: %w", err)
+	}
+	if a.config.MetricsListen != "" {
+		if a.metrics, err = net.Listen("tcp", a.config.MetricsListen); err != nil {
+			return fmt.Errorf("TOKENVAULT_METRICS_LISTEN: %w", err)
+		}
+	}
+	if a.config.PublicURL.Port() == "0" {
+		public := *a.config.PublicURL
+		_, port, err := net.SplitHostPort(a.Address())
+		if err != nil {
+			return err
+		}
+		public.Host = net.JoinHostPort(public.Hostname(), port)
+		a.config.PublicURL = &public
+	}
+	return nil
+}
+
+// Address is where the server listens: HOST:PORT.
+func (a *App) Address() string { return a.listener.Addr().String() }
+
+// URL is where people and agents reach it, without a slash at its end.
+func (a *App) URL() string { return a.config.PublicURL.String() }

@@ -1,0 +1,210 @@
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/tvzero/tokenvault/models/store"
+	"github.com/tvzero/tokenvault/server/internal/audit"
+	"github.com/tvzero/tokenvault/server/internal/config"
+	"github.com/tvzero/tokenvault/server/internal/custody"
+	"github.com/tvzero/tokenvault/webhook-sdk/wire"
+)
+
+const description = "Token Vault hands agents the credentials they were granted, and cannot itself read them."
+
+// commands are what the binary does.
+type commands struct {
+	Serve   serveCommand   `cmd:"" default:"withargs" help:"Serve (what it does without a command)."`
+	Dev     devCommand     `cmd:"" help:"Try it: a server, a webhook and an agent on this machine, with sample tokens, gone when it ends."`
+	Audit   auditCommand   `cmd:"" help:"The audit record."`
+	Health  healthCommand  `cmd:"" help:"Ask a running server whether it is ready; for container health checks."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+// invocation is what a command runs with.
+type invocation struct {
+	ctx            context.Context
+	stdout, stderr io.Writer
+}
+
+// Main runs the command that args name and returns the exit status: 0 when it
+// ended in order, 1 when it failed, 2 when it was not understood.
+func Main(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	var cli commands
+	exit := -1
+	parser, err := kong.New(&cli,
+		kong.Name("tokenvault"), kong.Description(description), kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { exit = code }), kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Resolvers(environment(getenv)), kong.Help(helpWithEnvironment),
+	)
+	if err != nil {
+		_, _ = fmt.Fprintln(stderr, "tokenvault:", err)
+		return 1
+	}
+	parsed, err := parser.Parse(args)
+	if exit >= 0 { // --help was asked for and given
+		return exit
+	}
+	if err != nil {
+		_, _ = fmt.Fprintf(stderr, "tokenvault: %v\nRun tokenvault --help for what it takes.\n", err)
+		return 2
+	}
+	if err := parsed.Run(&invocation{ctx: ctx, stdout: stdout, stderr: stderr}); err != nil {
+		_, _ = fmt.Fprintf(stderr, "tokenvault: %s\n", strings.ReplaceAll(err.Error(), "\n", "\ntokenvault: "))
+		return 1
+	}
+	return 0
+}
+
+// environment takes flags that are not given from TOKENVAULT_… variables.
+func environment(getenv func(string) string) kong.Resolver {
+	return kong.ResolverFunc(func(_ *kong.Context, parent *kong.Path, flag *kong.Flag) (any, error) {
+		if flag.Name == "help" || parent.App != nil && parent.Command == nil && flag.Name == "version" {
+			return nil, nil
+		}
+		if v := getenv(config.Environment(flag.Name)); v != "" {
+			return v, nil
+		}
+		return nil, nil
+	})
+}
+
+func helpWithEnvironment(options kong.HelpOptions, ctx *kong.Context) error {
+	if err := kong.DefaultHelpPrinter(options, ctx); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(ctx.Stdout, "\nEach flag is also an environment variable: --public-url is TOKENVAULT_PUBLIC_URL.")
+	return err
+}
+
+type serveCommand struct {
+	config.Flags
+}
+
+func (c *serveCommand) Run(in *invocation) error {
+	checked, err := c.Check(makeKeys)
+	if err != nil {
+		return err
+	}
+	if err := harden(); err != nil {
+		return err
+	}
+	logger := newLogger(in.stderr, slog.LevelInfo)
+	server, err := New(in.ctx, checked, logger)
+	if err != nil {
+		return err
+	}
+	logger.Info("serving", "address", server.Address(), "publicURL", server.URL(), "version", version())
+	return server.Run(in.ctx)
+}
+
+type auditCommand struct {
+	Verify auditVerifyCommand `cmd:"" help:"Recompute every stream's hash chain and check its signed checkpoints; needs no running server."`
+}
+
+type auditVerifyCommand struct {
+	config.Flags
+}
+
+func (c *auditVerifyCommand) Run(in *invocation) error {
+	checked, err := c.Check(func() (string, error) {
+		return "", errors.New("there are no server keys beside the database, and checkpoints cannot be checked without them")
+	})
+	if err != nil {
+		return err
+	}
+	keys, err := custody.ParseKeyring(checked.ServerKeys)
+	if err != nil {
+		return fmt.Errorf("TOKENVAULT_SERVER_KEYS: %w", err)
+	}
+	db, err := store.Open(in.ctx, store.Options{URL: checked.DatabaseURL})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	var streams, rows, unsigned int64
+	broken := 0
+	err = audit.Verify(in.ctx, db, keys, func(r audit.StreamReport) {
+		streams++
+		rows += r.Rows
+		unsigned += r.Rows - min(r.Rows, r.Signed)
+		for _, p := range r.Problems {
+			_, _ = fmt.Fprintf(in.stdout, "stream %s: %s\n", r.StreamID, p)
+		}
+		if len(r.Problems) > 0 {
+			broken++
+		}
+	})
+	if err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintf(in.stdout, "%d rows in %d streams; %d rows lie behind the last checkpoint of their stream.\n", rows, streams, unsigned)
+	if broken > 0 {
+		return fmt.Errorf("the record was changed: %d of %d streams do not verify", broken, streams)
+	}
+	_, _ = fmt.Fprintln(in.stdout, "Every chain holds and every checkpoint is genuine.")
+	return nil
+}
+
+type healthCommand struct {
+	URL string `default:"http://127.0.0.1:8000" help:"Where the server listens."`
+}
+
+func (c *healthCommand) Run(in *invocation) error {
+	ctx, cancel := context.WithTimeout(in.ctx, 5*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.URL, "/")+"/readyz", nil)
+	if err != nil {
+		return err
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return fmt.Errorf("the server does not answer: %w", err)
+	}
+	defer func() { _ = answer.Body.Close() }()
+	if answer.StatusCode != http.StatusOK {
+		body, _ := io.ReadAll(io.LimitReader(answer.Body, 4096))
+		return fmt.Errorf("not ready: %s %s", answer.Status, strings.TrimSpace(string(body)))
+	}
+	_, _ = fmt.Fprintln(in.stdout, "ready")
+	return nil
+}
+
+type versionCommand struct{}
+
+func (*versionCommand) Run(in *invocation) error {
+	_, err := fmt.Fprintf(in.stdout, "tokenvault %s, webhook protocol %s\n", version(), wire.Version)
+	return err
+}
+
+// version is what the build recorded of itself.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			return s.Value[:12]
+		}
+	}
+	return info.Main.Version
+}
+
+func makeKeys() (string, error) { return custody.GenerateKeyring(rand.Reader) }
+
+func newLogger(w io.Writer, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}
