@@ -13,7 +13,7 @@ import (
 // key derived from the current server key.
 func (k *Keyring) SignCheckpoint(c *models.AuditCheckpoint) {
 	c.KeyID = k.current
-	c.Signature = ed25519.Sign(ed25519.NewKeyFromSeed(k.keys[k.current].audit), checkpointText(c))
+	c.Signature = ed25519.Sign(ed25519.NewKeyFromSeed(k.now().audit), checkpointText(c))
 }
 
 // CheckCheckpoint reports ErrRow or ErrKeyID unless the checkpoint is as it was

@@ -16,7 +16,7 @@ const redacted = "[redacted]"
 // decrypt. It prints as "[redacted]" and refuses to be marshalled.
 type Keyring struct {
 	current int
-	keys    map[int]*serverKey // pointers: see Secret
+	keys    func() map[int]*serverKey // a function: see Secret
 }
 
 // A serverKey is one key with what is derived from it for all its uses.
@@ -30,7 +30,8 @@ type serverKey struct {
 // ParseKeyring reads "id:base64,id:base64,…": ids 0–255, keys of 32 bytes in
 // standard base64, the first current. Errors name the entry, never a key.
 func ParseKeyring(text string) (*Keyring, error) {
-	ring := &Keyring{keys: map[int]*serverKey{}}
+	keys := map[int]*serverKey{}
+	ring := &Keyring{keys: func() map[int]*serverKey { return keys }}
 	for i, entry := range strings.Split(strings.TrimSpace(text), ",") {
 		idText, keyText, ok := strings.Cut(strings.TrimSpace(entry), ":")
 		id, err := strconv.Atoi(idText)
@@ -41,10 +42,10 @@ func ParseKeyring(text string) (*Keyring, error) {
 		if err != nil || len(key) != keySize || base64.StdEncoding.EncodeToString(key) != keyText { // it passes over line breaks
 			return nil, fmt.Errorf("server key %d of the list (id %d): want %d bytes in standard base64 (make one with: openssl rand -base64 32)", i+1, id, keySize)
 		}
-		if _, twice := ring.keys[id]; twice {
+		if _, twice := keys[id]; twice {
 			return nil, fmt.Errorf("server key %d of the list: id %d stands twice", i+1, id)
 		}
-		if ring.keys[id], err = expand(key); err != nil {
+		if keys[id], err = expand(key); err != nil {
 			return nil, err
 		}
 		if i == 0 {
@@ -84,16 +85,20 @@ func (k *Keyring) Current() int { return k.current }
 
 // IDs lists the ids of all keys, ascending.
 func (k *Keyring) IDs() []int {
-	ids := make([]int, 0, len(k.keys))
-	for id := range k.keys {
+	keys := k.keys()
+	ids := make([]int, 0, len(keys))
+	for id := range keys {
 		ids = append(ids, id)
 	}
 	slices.Sort(ids)
 	return ids
 }
 
+// now is the current key, which every ring has.
+func (k *Keyring) now() *serverKey { return k.keys()[k.current] }
+
 func (k *Keyring) key(id int) (*serverKey, error) {
-	key, ok := k.keys[id]
+	key, ok := k.keys()[id]
 	if !ok {
 		return nil, fmt.Errorf("%w: %d", ErrKeyID, id)
 	}

@@ -67,7 +67,7 @@ func credentialGrantRow(g *models.CredentialGrant) row {
 }
 
 func (k *Keyring) sign(r row) (int, models.Opaque) {
-	return k.current, k.mac(k.keys[k.current], k.current, r)
+	return k.current, k.mac(k.now(), k.current, r)
 }
 
 func (k *Keyring) check(keyID int, mac models.Opaque, r row) error {

@@ -15,7 +15,7 @@ const webhookSecretLabel = "tokenvault/webhook-secret/v1"
 // SealWebhookSecret seals a binding's secret under the current server key:
 // nonce(12) ‖ AES-256-GCM, bound to account, binding and key id.
 func (k *Keyring) SealWebhookSecret(accountID, bindingID uuid.UUID, secret []byte) (keyID int, sealed models.Opaque, err error) {
-	aead, err := newGCM(k.keys[k.current].seal)
+	aead, err := newGCM(k.now().seal)
 	if err != nil {
 		return 0, nil, err
 	}

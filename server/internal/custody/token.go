@@ -35,9 +35,13 @@ const (
 // It prints as "[redacted]" and refuses to be marshalled. Copies share it, and
 // Clear clears it for all of them.
 type Secret struct {
-	// A pointer, because fmt cannot call Format on what stands in someone's
-	// unexported field, and prints there what it finds, but follows no pointer.
-	key *[keySize]byte
+	// A function, because fmt cannot call Format on what stands in someone's
+	// unexported field, and looks there into everything but functions.
+	key func() *[keySize]byte
+}
+
+func holdSecret(key *[keySize]byte) Secret {
+	return Secret{func() *[keySize]byte { return key }}
 }
 
 // newSecret draws a secret.
@@ -46,13 +50,13 @@ func newSecret(random io.Reader) (Secret, error) {
 	if _, err := io.ReadFull(random, key[:]); err != nil {
 		return Secret{}, fmt.Errorf("custody: no randomness: %w", err)
 	}
-	return Secret{key}, nil
+	return holdSecret(key), nil
 }
 
 // Clear overwrites the secret: from here on it unlocks nothing.
 func (s Secret) Clear() {
 	if s.key != nil {
-		clear(s.key[:])
+		clear(s.key()[:])
 	}
 }
 
@@ -61,7 +65,7 @@ func (s Secret) bytes() []byte {
 	if s.key == nil {
 		return nil
 	}
-	return s.key[:]
+	return s.key()[:]
 }
 
 func (Secret) String() string               { return redacted }
@@ -173,7 +177,7 @@ func (k *Keyring) OpenToken(text string) (Claims, error) {
 		Slot:      binary.BigEndian.Uint32(plain[33:37]),
 		IssuedAt:  fromUnix(binary.BigEndian.Uint64(plain[37:45])),
 		ExpiresAt: fromUnix(binary.BigEndian.Uint64(plain[45:53])),
-		Secret:    Secret{&secret},
+		Secret:    holdSecret(&secret),
 	}
 	return c, nil
 }

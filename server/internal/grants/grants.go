@@ -90,7 +90,7 @@ func (s *Service) Issue(ctx context.Context, in IssueInput) (Issued, error) {
 	if err := s.deps.Store.CreateGrant(ctx, &grant, &key); err != nil {
 		return Issued{}, fmt.Errorf("create grant: %w", err)
 	}
-	return Issued{Grant: grant, Token: Token{&text}}, nil
+	return Issued{Grant: grant, Token: newToken(text)}, nil
 }
 
 // End ends a grant with all its slots: models.ErrNotFound when there is none or

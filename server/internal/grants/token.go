@@ -14,17 +14,19 @@ var errMarshal = errors.New("grants: a token is shown through Reveal only")
 // A Token is the text of a self-routing token. It prints as "[redacted]" in
 // every format and refuses to be marshalled.
 type Token struct {
-	// A pointer, because fmt cannot call Format on what stands in someone's
-	// unexported field, and prints there what it finds, but follows no pointer.
-	text *string
+	// A function, because fmt cannot call Format on what stands in someone's
+	// unexported field, and looks there into everything but functions.
+	text func() string
 }
+
+func newToken(text string) Token { return Token{func() string { return text }} }
 
 // Reveal returns the text: for the one answer that hands it over.
 func (t Token) Reveal() string {
 	if t.text == nil {
 		return ""
 	}
-	return *t.text
+	return t.text()
 }
 
 func (t Token) String() string               { return redacted }

@@ -1,0 +1,221 @@
+package custody_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/custody"
+)
+
+// The known answers of testdata were computed by testdata/vectors.py.
+
+// hexBytes reads hexadecimal from JSON.
+type hexBytes []byte
+
+func (h *hexBytes) UnmarshalText(text []byte) (err error) {
+	*h, err = hex.DecodeString(string(text))
+	return err
+}
+
+type knownToken struct {
+	Name, Token     string
+	KID             int
+	Kind            models.GrantKind
+	Slot            uint32
+	Issued, Expires int64
+	Account, Grant  uuid.UUID
+	Random, Private hexBytes
+	Public, Wrapped hexBytes
+}
+
+func known[T any](t testing.TB, name string) T {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", name+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v T
+	if err := json.Unmarshal(text, &v); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return v
+}
+
+func knownTokens(t testing.TB) []knownToken { return known[[]knownToken](t, "tokens") }
+
+// keyring is the ring of the known answers: key 7 is current, 255 and 0 are
+// older.
+func keyring(t testing.TB) *custody.Keyring {
+	t.Helper()
+	return parse(t, keyringText(t))
+}
+
+func keyringText(t testing.TB) string {
+	t.Helper()
+	return known[struct{ Keyring string }](t, "keyring").Keyring
+}
+
+// keyringWith is the ring of the known answers with another current key.
+func keyringWith(t testing.TB, current string) *custody.Keyring {
+	t.Helper()
+	var first, rest []string
+	for entry := range strings.SplitSeq(keyringText(t), ",") {
+		if strings.HasPrefix(entry, current+":") {
+			first = append(first, entry)
+		} else {
+			rest = append(rest, entry)
+		}
+	}
+	return parse(t, strings.Join(append(first, rest...), ","))
+}
+
+func parse(t testing.TB, text string) *custody.Keyring {
+	t.Helper()
+	ring, err := custody.ParseKeyring(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ring
+}
+
+func (k *knownToken) claims() custody.Claims {
+	c := custody.Claims{Kind: k.Kind, AccountID: k.Account, GrantID: k.Grant, Slot: k.Slot, IssuedAt: time.Unix(k.Issued, 0).UTC()}
+	if k.Expires != 0 {
+		c.ExpiresAt = time.Unix(k.Expires, 0).UTC()
+	}
+	return c
+}
+
+func same(t *testing.T, what string, got, want []byte) {
+	t.Helper()
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s is %x, want %x", what, got, want)
+	}
+}
+
+func TestTokensAndTheirKeysAreAsAnotherImplementationMakesThem(t *testing.T) {
+	t.Parallel()
+	for _, k := range knownTokens(t) {
+		t.Run(k.Name, func(t *testing.T) {
+			t.Parallel()
+			ring := keyringWith(t, strconv.Itoa(k.KID))
+			claims := k.claims()
+			text, keyID, err := ring.SealToken(bytes.NewReader(k.Random), &claims)
+			if err != nil || text != k.Token || keyID != k.KID {
+				t.Fatalf("SealToken = %q, key %d, %v; want %q, key %d", text, keyID, err, k.Token, k.KID)
+			}
+			opened, err := keyring(t).OpenToken(k.Token)
+			if err != nil {
+				t.Fatalf("OpenToken: %v", err)
+			}
+			public, wrapped, err := opened.NewGrantKey(bytes.NewReader(k.Private))
+			if err != nil {
+				t.Fatal(err)
+			}
+			same(t, "the public key", public, k.Public)
+			same(t, "the wrapped private key", wrapped, k.Wrapped)
+			if err := opened.Unlock(models.Opaque(k.Wrapped)); err != nil {
+				t.Errorf("Unlock of the known wrap: %v", err)
+			}
+			opened.Secret, claims.Secret = custody.Secret{}, custody.Secret{}
+			if !reflect.DeepEqual(opened, claims) {
+				t.Errorf("the token says %+v, want %+v", opened, claims)
+			}
+		})
+	}
+}
+
+// knownRows are the rows whose MACs testdata knows, by name.
+func knownRows(t *testing.T) (rows map[string]any, macs map[string]hexBytes) {
+	t.Helper()
+	k := known[struct {
+		Public, Wrapped              hexBytes
+		Created, Expires             int64
+		Account, Grant, Agent, Token uuid.UUID
+		Rows                         []struct {
+			Name string
+			MAC  hexBytes
+		}
+	}](t, "rows")
+	created, expires := time.UnixMicro(k.Created).UTC(), time.UnixMicro(k.Expires).UTC()
+	macs = map[string]hexBytes{}
+	for _, r := range k.Rows {
+		macs[r.Name] = r.MAC
+	}
+	return map[string]any{
+		"session": &models.Grant{
+			AccountID: k.Account, ID: k.Grant, Kind: models.GrantSession, PublicKey: k.Public, CreatedAt: created, ExpiresAt: &expires,
+		},
+		"agent key": &models.Grant{
+			AccountID: k.Account, ID: k.Grant, Kind: models.GrantAgentKey, AgentID: &k.Agent, VaultID: &k.Token,
+			PublicKey: k.Public, CreatedAt: created,
+		},
+		"slot": &models.GrantKey{
+			AccountID: k.Account, GrantID: k.Grant, Slot: 4294967295, TokenKeyID: 255, WrappedPrivateKey: models.Opaque(k.Wrapped),
+			IssuedAt: created,
+		},
+		"credential grant": &models.CredentialGrant{
+			AccountID: k.Account, AgentID: k.Agent, ServiceName: "github", TokenID: k.Token, RefreshPolicy: models.RefreshAuto,
+			ExpiresAt: &expires, CreatedAt: created,
+		},
+	}, macs
+}
+
+func TestRowMACsAreAsAnotherImplementationMakesThem(t *testing.T) {
+	t.Parallel()
+	rows, macs := knownRows(t)
+	if len(rows) != len(macs) {
+		t.Fatalf("%d rows and %d known answers", len(rows), len(macs))
+	}
+	for name, row := range rows {
+		sign(keyring(t), row)
+		same(t, name, macOf(row), macs[name])
+	}
+}
+
+func TestSealedBindingSecretsOfAnotherImplementationOpen(t *testing.T) {
+	t.Parallel()
+	k := known[struct {
+		Account, Binding uuid.UUID
+		Secret           hexBytes
+		Cases            []struct {
+			KID    int
+			Sealed hexBytes
+		}
+	}](t, "webhooksecret")
+	for _, c := range k.Cases {
+		secret, err := keyring(t).OpenWebhookSecret(k.Account, k.Binding, c.KID, models.Opaque(c.Sealed))
+		if err != nil {
+			t.Fatalf("key %d: %v", c.KID, err)
+		}
+		same(t, "the secret", secret, k.Secret)
+	}
+}
+
+func TestCheckpointSignaturesAreAsAnotherImplementationMakesThem(t *testing.T) {
+	t.Parallel()
+	for _, k := range known[[]struct {
+		Stream          uuid.UUID
+		Seq, At         int64
+		Hash, Signature hexBytes
+		Final           bool
+	}](t, "checkpoints") {
+		c := models.AuditCheckpoint{StreamID: k.Stream, Seq: k.Seq, At: time.UnixMicro(k.At), Hash: k.Hash, Final: k.Final}
+		keyring(t).SignCheckpoint(&c)
+		same(t, "the signature", c.Signature, k.Signature)
+		if c.KeyID != 7 {
+			t.Errorf("signed under key %d, want 7", c.KeyID)
+		}
+	}
+}
