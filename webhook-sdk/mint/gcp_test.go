@@ -6,7 +6,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"reflect"
@@ -310,31 +309,4 @@ func TestRecognizesTellsAServiceAccountFromTheRest(t *testing.T) {
 			t.Errorf("Recognizes(%.40q): got %v, want %v", text, got, want)
 		}
 	}
-}
-
-func FuzzGCP(f *testing.F) {
-	f.Add(keyFile(nil), "https://a https://b")
-	f.Add([]byte(`{"type":"service_account","token_uri":"https://canary.example"}`), "")
-	f.Add([]byte(`[]`), "\x00")
-	f.Fuzz(func(t *testing.T, raw []byte, scopes string) {
-		recorder := &hostRecorder{}
-		r := mint.Request{Raw: raw, Meta: map[string]any{"scopes": scopes}, Now: now(), Client: &http.Client{Transport: recorder}}
-		_, err := mint.GCP{}.Mint(context.Background(), r)
-		var failed *mint.Error
-		if !errors.As(err, &failed) {
-			t.Fatalf("got %v, want an *Error: nothing was answered", err)
-		}
-		if recorder.url == "" {
-			return
-		}
-		if !(mint.GCP{}).Recognizes(raw) {
-			t.Fatal("what is not recognized led to a call")
-		}
-		var account struct {
-			TokenURI string `json:"token_uri"`
-		}
-		if err := json.Unmarshal(raw, &account); err != nil || !strings.HasPrefix(strings.ToLower(recorder.url), "https://") {
-			t.Fatalf("a call of %q for %q, %v, want none but of https", recorder.url, account.TokenURI, err)
-		}
-	})
 }

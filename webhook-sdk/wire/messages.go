@@ -99,7 +99,8 @@ type StorageResponse struct {
 	Results    map[string]ListAnswer `json:"results,omitzero"`
 }
 
-// ListAnswer is one collection's part of a list_batch.
+// ListAnswer is one collection's part of a list_batch. Items is not nil, so that
+// an empty list is [] on the wire.
 type ListAnswer struct {
 	Items      []StorageItem `json:"items"`
 	Pagination *Pagination   `json:"pagination,omitempty"`
