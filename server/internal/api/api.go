@@ -1,0 +1,170 @@
+// Package api is the JSON door: it turns HTTP under /api into calls of the
+// services, and what they answer into the shapes that docs/openapi.yaml
+// describes.
+//
+// It decides nothing that a service decides, stores nothing, and never sees a
+// key. In webhook mode no credential passes through it in either direction: it
+// hands out addresses and tickets, and reads no body that could hold one.
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+
+	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/accounts"
+	"github.com/tvzero/tokenvault/server/internal/agents"
+	"github.com/tvzero/tokenvault/server/internal/audit"
+	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/server/internal/vaults"
+	"github.com/tvzero/tokenvault/server/internal/web"
+)
+
+// Authenticator tells who a token speaks for.
+type Authenticator interface {
+	Authenticate(ctx context.Context, token string, kinds ...models.GrantKind) (grants.Principal, error)
+}
+
+// Accounts registers people and signs them in and out.
+type Accounts interface {
+	Register(ctx context.Context, in accounts.RegisterInput, client audit.Client) (accounts.SignIn, error)
+	Login(ctx context.Context, in accounts.LoginInput, client audit.Client) (accounts.SignIn, error)
+	Logout(ctx context.Context, p grants.Principal, client audit.Client) error
+}
+
+// Tokens reads and changes the metadata of tokens.
+type Tokens interface {
+	Tokens(ctx context.Context, p grants.Principal, page vaults.Page) ([]vaults.TokenView, string, error)
+	Token(ctx context.Context, p grants.Principal, service string) (vaults.TokenView, error)
+	UpdateMetadata(ctx context.Context, p grants.Principal, client audit.Client, service string, in vaults.MetadataInput) (vaults.TokenView, error)
+	DeleteTokens(ctx context.Context, p grants.Principal, client audit.Client, services ...string) ([]string, error)
+}
+
+// Vault is how an account keeps its tokens, and its kill switch.
+type Vault interface {
+	Status(ctx context.Context, p grants.Principal) (vaults.Status, error)
+	Lock(ctx context.Context, p grants.Principal, client audit.Client) error
+	Unlock(ctx context.Context, p grants.Principal, client audit.Client) error
+	StoreTicket(ctx context.Context, p grants.Principal, client audit.Client, in vaults.StoreTicketInput) (vaults.Ticket, error)
+	CredentialTicket(ctx context.Context, p grants.Principal, client audit.Client, in vaults.CredentialTicketInput) (vaults.Ticket, error)
+}
+
+// Webhook binds a webhook, reads its list of tokens and checks it.
+type Webhook interface {
+	Bind(ctx context.Context, p grants.Principal, client audit.Client, in vaults.BindInput) (models.Binding, error)
+	Unbind(ctx context.Context, p grants.Principal, client audit.Client) error
+	Sync(ctx context.Context, p grants.Principal, client audit.Client, service string) (int, error)
+	CheckWebhook(ctx context.Context, p grants.Principal, client audit.Client) ([]vaults.Probe, error)
+}
+
+// Agents makes, changes and ends agents.
+type Agents interface {
+	Create(ctx context.Context, p grants.Principal, client audit.Client, in agents.CreateInput) (agents.Created, error)
+	List(ctx context.Context, p grants.Principal, page vaults.Page) ([]models.Agent, string, error)
+	Get(ctx context.Context, p grants.Principal, id uuid.UUID) (agents.Detail, error)
+	Update(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID, in agents.UpdateInput) (models.Agent, error)
+	Delete(ctx context.Context, p grants.Principal, client audit.Client, ids ...uuid.UUID) (int, error)
+	RotateKey(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) (agents.Created, error)
+}
+
+// CredentialGrants permits agents to use tokens.
+type CredentialGrants interface {
+	Grant(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID, in agents.GrantInput) (models.CredentialGrant, error)
+	Revoke(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID, service string) error
+}
+
+// Releases answers agents.
+type Releases interface {
+	Release(ctx context.Context, key string, client audit.Client, service string) (agents.Released, error)
+	Granted(ctx context.Context, key string) ([]agents.GrantView, error)
+	Whoami(ctx context.Context, key string) (agents.Identity, error)
+}
+
+// Record reads the audit record.
+type Record interface {
+	List(ctx context.Context, accountID uuid.UUID, filter audit.Filter) (audit.Page, error)
+}
+
+// Deps is what the door needs; all of it is required.
+type Deps struct {
+	Auth     Authenticator
+	Accounts Accounts
+	Tokens   Tokens
+	Vault    Vault
+	Webhook  Webhook
+	Agents   Agents
+	Grants   CredentialGrants
+	Releases Releases
+	Audit    Record
+	Cookies  web.Cookies
+	// Ready reports why the server cannot serve: database, migrations, keys.
+	Ready func(ctx context.Context) error
+}
+
+// API is the JSON door. Safe for concurrent use.
+type API struct{ deps Deps }
+
+// New makes the door.
+func New(d Deps) *API { return &API{deps: d} }
+
+// Quiet lists the route templates whose successes the access log need not show:
+// probes of the process, and releases, which the audit record holds.
+func Quiet() []string { return []string{"/api/agents/credentials", "/healthz", "/readyz"} }
+
+// Routes mounts the door.
+func (a *API) Routes(r gin.IRoutes) {
+	get := func(path string, h gin.HandlerFunc) {
+		r.GET(path, h)
+		r.HEAD(path, h) // net/http leaves the body out
+	}
+	get("/healthz", web.JSON(a.healthz))
+	get("/readyz", web.JSON(a.readyz))
+
+	// A release must be a GET: HEAD would spend a ticket that nobody gets.
+	r.GET("/api/agents/credentials", web.JSON(a.release))
+	get("/api/agents/whoami", web.JSON(a.whoami))
+
+	r.POST("/api/auth/register", web.JSON(a.register))
+	r.POST("/api/auth/login", web.JSON(a.login))
+	r.POST("/api/auth/logout", web.JSON(a.logout))
+
+	get("/api/tokens", a.user(a.listTokens))
+	r.POST("/api/tokens", a.user(a.putToken))
+	r.DELETE("/api/tokens/bulk", a.user(a.deleteTokens))
+	get("/api/tokens/audit-log", a.user(a.auditLog))
+	get("/api/tokens/:service", a.user(a.getToken))
+	r.DELETE("/api/tokens/:service", a.user(a.deleteToken))
+	r.PATCH("/api/tokens/:service/metadata", a.user(a.updateMetadata))
+
+	get("/api/agents", a.user(a.listAgents))
+	r.POST("/api/agents", a.user(a.createAgent))
+	r.DELETE("/api/agents/bulk", a.user(a.deleteAgents))
+	get("/api/agents/:id", a.user(a.getAgent))
+	r.PATCH("/api/agents/:id", a.user(a.updateAgent))
+	r.DELETE("/api/agents/:id", a.user(a.deleteAgent))
+	r.POST("/api/agents/:id/rotate-key", a.user(a.rotateKey))
+	r.POST("/api/agents/:id/grants", a.user(a.grant))
+	r.DELETE("/api/agents/:id/grants/:service", a.user(a.revoke))
+
+	get("/api/vault/status", a.user(a.status))
+	r.POST("/api/vault/lock", a.user(a.lock))
+	r.POST("/api/vault/lock/clear", a.user(a.unlock))
+	r.POST("/api/vault/webhook-bind", a.user(a.bind))
+	r.DELETE("/api/vault/webhook", a.user(a.unbind))
+	r.POST("/api/vault/store-ticket", a.user(a.storeTicket))
+	r.POST("/api/vault/credential-ticket", a.user(a.credentialTicket))
+	r.POST("/api/vault/sync", a.user(a.sync))
+	r.POST("/api/vault/webhook/check", a.user(a.checkWebhook))
+}
+
+// client tells the audit record who asked.
+func client(c *gin.Context) audit.Client { return audit.Client(web.ClientOf(c)) }
+
+// ok answers 200 with v.
+func ok(c *gin.Context, v any) error { return web.WriteJSON(c, http.StatusOK, v) }
+
+// created answers 201 with v.
+func created(c *gin.Context, v any) error { return web.WriteJSON(c, http.StatusCreated, v) }

@@ -1,0 +1,208 @@
+package api_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/tvzero/tokenvault/server/internal/accounts"
+	"github.com/tvzero/tokenvault/server/internal/agents"
+	"github.com/tvzero/tokenvault/server/internal/api"
+	"github.com/tvzero/tokenvault/server/internal/api/apitest"
+	"github.com/tvzero/tokenvault/server/internal/audit"
+	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/server/internal/vaults"
+	"github.com/tvzero/tokenvault/server/internal/web"
+)
+
+// What the composition root gives to the door fits.
+var (
+	_ api.Authenticator    = (*grants.Service)(nil)
+	_ api.Accounts         = (*accounts.Service)(nil)
+	_ api.Tokens           = (*vaults.Service)(nil)
+	_ api.Vault            = (*vaults.Service)(nil)
+	_ api.Webhook          = (*vaults.Service)(nil)
+	_ api.Agents           = (*agents.Service)(nil)
+	_ api.CredentialGrants = (*agents.Service)(nil)
+	_ api.Releases         = (*agents.Service)(nil)
+	_ api.Record           = (*audit.Service)(nil)
+)
+
+// A door is a running API over fake services; its client holds every answer
+// against docs/openapi.yaml.
+type door struct {
+	*services
+	url    string
+	engine *gin.Engine
+	client *http.Client
+}
+
+func open(t *testing.T, spec *apitest.Spec) *door {
+	t.Helper()
+	s := newServices(t)
+	public := &url.URL{Scheme: "http", Host: "127.0.0.1:8000"}
+	engine := web.NewEngine(web.Options{Logger: slog.New(slog.DiscardHandler), PublicURL: public, Quiet: api.Quiet()})
+	api.New(api.Deps{
+		Auth: s, Accounts: s, Tokens: s, Vault: s, Webhook: s, Agents: s, Grants: s, Releases: s, Audit: record{s},
+		Cookies: web.NewCookies(public), Ready: func(context.Context) error { return s.ready },
+	}).Routes(engine)
+	server := httptest.NewServer(engine)
+	t.Cleanup(server.Close)
+	return &door{services: s, url: server.URL, engine: engine, client: &http.Client{
+		Transport:     spec.Transport(t, server.Client().Transport),
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// call sends a request; headers are pairs, and a body is announced as JSON
+// unless they say otherwise.
+func (d *door) call(t *testing.T, method, path, body string, headers ...string) answer {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, d.url+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	resp, err := d.client.Do(req)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, path, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatalf("%s %s: reading the answer: %v", method, path, err)
+	}
+	return answer{resp.StatusCode, resp.Header, string(text)}
+}
+
+// user and agent are the headers of who calls.
+func (d *door) user() []string  { return []string{"Authorization", "Bearer " + d.session.Reveal()} }
+func (d *door) agent() []string { return []string{"Authorization", "Bearer " + d.agentKey.Reveal()} }
+
+var variable = regexp.MustCompile(`[:*]([a-z]+)`)
+
+func TestEveryRouteIsDocumentedAndEveryDocumentedRouteExists(t *testing.T) {
+	t.Parallel()
+	spec := apitest.Load(t)
+	d := open(t, spec)
+	var routes []string
+	heads := map[string]bool{}
+	for _, r := range d.engine.Routes() {
+		path := variable.ReplaceAllString(r.Path, "{$1}")
+		if r.Method == http.MethodHead { // described once, for all: GET answers HEAD too
+			heads[path] = true
+			continue
+		}
+		routes = append(routes, r.Method+" "+path)
+	}
+	slices.Sort(routes)
+	documented := spec.Operations()
+	if !slices.Equal(routes, documented) {
+		for _, r := range routes {
+			if !slices.Contains(documented, r) {
+				t.Errorf("%s is not in docs/openapi.yaml", r)
+			}
+		}
+		for _, o := range documented {
+			if !slices.Contains(routes, o) {
+				t.Errorf("%s is in docs/openapi.yaml and nowhere else", o)
+			}
+		}
+	}
+	for _, r := range routes {
+		path, isGet := strings.CutPrefix(r, "GET ")
+		if want := isGet && path != "/api/agents/credentials"; heads[path] != want && (isGet || heads[path]) {
+			t.Errorf("%s answers HEAD: %v, want %v", path, heads[path], want)
+		}
+	}
+}
+
+// Every operation, once as it should be: who is called with what, and what
+// comes back in the documented shape.
+func TestOperationsCallTheirServiceAndAnswerAsDocumented(t *testing.T) {
+	t.Parallel()
+	spec := apitest.Load(t)
+	d := open(t, spec)
+	id := agentID.String()
+	none := []string{}
+	for _, tt := range []struct {
+		method, path, body string
+		who                []string
+		status             int
+		calls              string
+		contains           string
+	}{
+		{"GET", "/healthz", "", none, 200, "", `{"status":"ok"}`},
+		{"GET", "/readyz", "", none, 200, "", `{"status":"ready"}`},
+		{"POST", "/api/auth/register", `{"email":"a@b.example","password":"0123456789","displayName":"A"}`, none, 201, "Register a@b.example A", `"expiresAt":"2026-01-02T02:04:05.6Z"`},
+		{"POST", "/api/auth/login", `{"email":"a@b.example","password":"x","code":""}`, none, 200, "Login a@b.example", `"accountId":"` + account.String() + `"`},
+		{"POST", "/api/auth/logout", "", d.user(), 204, "Logout " + account.String(), ""},
+		{"GET", "/api/tokens", "", d.user(), 200, `Tokens 0 ""`, `"expiryTime":1767323045600`},
+		{"GET", "/api/tokens?limit=2&cursor=a%20b", "", d.user(), 200, `Tokens 2 "a b"`, `"seenByServer":{"at":"2026-01-02T02:04:05.6Z","path":"connect"}`},
+		{"GET", "/api/tokens/my%20token?reveal=true", "", d.user(), 200, "Token my token", `"tags":["ci"]`},
+		{"PATCH", "/api/tokens/github/metadata", `{"displayName":"G","tags":[],"other":1}`, d.user(), 200, "UpdateMetadata github G - true", `"trust":"tv-zero"`},
+		{"DELETE", "/api/tokens/github", "", d.user(), 204, "DeleteTokens github", ""},
+		{"DELETE", "/api/tokens/bulk", `{"serviceNames":["github","gone"]}`, d.user(), 200, "DeleteTokens github,gone", `{"deleted":1,"serviceNames":["github"]}`},
+		{"GET", "/api/agents", "", d.user(), 200, `List 0 ""`, `"lastUsedAt":"2026-01-02T02:04:05.6Z"`},
+		{"POST", "/api/agents", `{"name":"deployer","description":"d","other":1}`, d.user(), 201, "Create deployer d", `"apiKey":"` + d.agentKey.Reveal() + `"`},
+		{"GET", "/api/agents/" + id, "", d.user(), 200, "Get " + id, `"grants":[{"serviceName":"github","refreshPolicy":"auto","grantExpiresAt":null`},
+		{"PATCH", "/api/agents/" + id, `{"status":"suspended"}`, d.user(), 200, "Update " + id + " - - suspended", `"name":"deployer"`},
+		{"DELETE", "/api/agents/" + id, "", d.user(), 204, "Delete [" + id + "]", ""},
+		{"DELETE", "/api/agents/bulk", `{"agentIds":["` + id + `"]}`, d.user(), 200, "Delete [" + id + "]", `{"deleted":1}`},
+		{"POST", "/api/agents/" + id + "/rotate-key", "", d.user(), 200, "RotateKey " + id, `"apiKey":"tvagent_`},
+		{"POST", "/api/agents/" + id + "/grants", `{"agentId":"` + id + `","serviceName":"github","expiresInHours":24}`, d.user(), 201, "Grant " + id + " github 24h0m0s auto", `"agentId":"` + id + `"`},
+		{"POST", "/api/agents/" + id + "/grants", `{"serviceName":"github","refreshPolicy":"never"}`, d.user(), 201, "Grant " + id + " github 0s never", `"grantExpiresAt":null`},
+		{"DELETE", "/api/agents/" + id + "/grants/my%20token", "", d.user(), 204, "Revoke " + id + " my token", ""},
+		{"GET", "/api/agents/credentials?service=github", "", d.agent(), 307, "Release github 127.0.0.1", ""},
+		{"GET", "/api/agents/credentials", "", d.agent(), 200, "Granted", `{"serviceName":"gone","tokenType":"","refreshPolicy":"never","trust":""}`},
+		{"GET", "/api/agents/whoami", "", []string{"X-Agent-Key", d.agentKey.Reveal()}, 200, "Whoami", `"kind":"agent_key","scopes":[],"expiresAt":null`},
+		{"GET", "/api/vault/status", "", d.user(), 200, "Status", `"lastHealthStatus":"healthy"`},
+		{"POST", "/api/vault/lock", "", d.user(), 200, "Lock", `{"isLocked":true}`},
+		{"POST", "/api/vault/lock/clear", "", d.user(), 200, "Unlock", `{"isLocked":false}`},
+		{"POST", "/api/vault/webhook-bind", `{"code":"c","webhookUrl":"https://hook.example","hmacSecretHash":"ab"}`, d.user(), 200, "Bind c https://hook.example ab", `{"status":"bound","vaultMode":"webhook","webhookRegistered":true,"webhookCapabilities":["storage","store"]}`},
+		{"DELETE", "/api/vault/webhook", "", d.user(), 204, "Unbind", ""},
+		{"POST", "/api/vault/store-ticket", `{"serviceName":"github","mode":"create"}`, d.user(), 200, `StoreTicket github "create"`, `{"ticket":"t.t","webhookUrl":"https://hook.example","expiresIn":60}`},
+		{"POST", "/api/vault/credential-ticket", `{"serviceName":"github","purpose":"totp_code"}`, d.user(), 200, "CredentialTicket github totp_code", `"expiresIn":60`},
+		{"POST", "/api/vault/credential-ticket", `{"serviceName":"github","purpose":"user_reveal"}`, d.user(), 200, "CredentialTicket github user_reveal", `"ticket":"t.t"`},
+		{"POST", "/api/vault/sync", "", d.user(), 200, `Sync ""`, `{"synced":3}`},
+		{"POST", "/api/vault/sync", `{"serviceName":"github"}`, d.user(), 200, `Sync "github"`, `{"synced":3}`},
+		{"POST", "/api/vault/webhook/check", "", d.user(), 200, "CheckWebhook", `"verdict":"pass","status":200,"latencyMs":1.23`},
+		{"GET", "/api/tokens/audit-log?serviceName=github&agentId=" + id + "&eventType=release&source=agent&since=2026-01-01T01:00:00%2B01:00&limit=7&cursor=x", "", d.user(), 200,
+			"Events " + account.String() + " github " + id + ` release agent 2026-01-01T00:00:00Z "x" 7`, `{"events":[],"pagination":{"hasMore":false}}`},
+	} {
+		got := d.call(t, tt.method, tt.path, tt.body, tt.who...)
+		if got.status != tt.status || !strings.Contains(got.body, tt.contains) {
+			t.Errorf("%s %s: got %d %s\nwant %d with %s", tt.method, tt.path, got.status, got.body, tt.status, tt.contains)
+		}
+		if calls := d.take(); calls != tt.calls {
+			t.Errorf("%s %s: called %q, want %q", tt.method, tt.path, calls, tt.calls)
+		}
+		if strings.Contains(fmt.Sprint(got.body), d.session.Reveal()) {
+			t.Errorf("%s %s: the body shows the session", tt.method, tt.path)
+		}
+	}
+	if unseen := spec.Unseen(); len(unseen) > 0 {
+		t.Errorf("documented successes that no request here produced: %v", unseen)
+	}
+}

@@ -1,0 +1,293 @@
+package api_test
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/accounts"
+	"github.com/tvzero/tokenvault/server/internal/agents"
+	"github.com/tvzero/tokenvault/server/internal/audit"
+	"github.com/tvzero/tokenvault/server/internal/cache"
+	"github.com/tvzero/tokenvault/server/internal/custody"
+	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/server/internal/vaults"
+)
+
+var (
+	account = uuid.MustParse("01890000-0000-7000-8000-00000000000a")
+	agentID = uuid.MustParse("01890000-0000-7000-8000-0000000000a1")
+	at      = time.Date(2026, 1, 2, 3, 4, 5, 600_000_000, time.FixedZone("east", 3600))
+)
+
+// services stands for all services: it writes down who called what, and
+// answers with what its fields say.
+type services struct {
+	session, agentKey grants.Token
+
+	mu    sync.Mutex
+	calls []string
+	err   error // of every method but Authenticate
+
+	status vaults.Status
+	tokens []vaults.TokenView
+	next   string
+	events []models.AuditEvent
+	grants []agents.GrantView
+	expiry time.Time
+	failOn int // List of the audit record fails at this call
+	lists  int
+	ready  error
+}
+
+func newServices(t *testing.T) *services {
+	t.Helper()
+	later := at.Add(time.Hour)
+	return &services{
+		session: issue(t, models.GrantSession), agentKey: issue(t, models.GrantAgentKey),
+		status: vaults.Status{Mode: models.ModeWebhook, Binding: &models.Binding{
+			URL: "https://hook.example", State: models.BindingActive, Capabilities: []string{"storage", "store"}, Fingerprint: "ab",
+			WebhookID: "w1", Version: "2.4.0", HealthStatus: models.HealthHealthy, HealthCheckedAt: &at, ActivatedAt: &at,
+		}},
+		tokens: []vaults.TokenView{
+			{
+				Token: models.Token{
+					ID: agentID, ServiceName: "github", TokenType: "PlainText", Tags: []string{"ci"}, ExpiresAt: &later,
+					CreatedAt: at, UpdatedAt: at, StoredAt: &at, CreationID: "c1",
+				},
+				Status: vaults.StatusActive, Trust: vaults.TVZero, TrustReason: "The server never receives it.",
+			},
+			{
+				Token: models.Token{
+					ID: agentID, ServiceName: "my token", TokenType: "OAuth", CreatedAt: at, UpdatedAt: at,
+					SeenAt: &at, SeenPath: "connect", SeenCreationID: "", Provider: "p", HasRefreshToken: true,
+				},
+				Status: vaults.StatusExpired, Trust: vaults.TVSeen, TrustReason: "Seen once.",
+			},
+		},
+		grants: []agents.GrantView{
+			{Grant: models.CredentialGrant{ServiceName: "github", RefreshPolicy: models.RefreshAuto, ExpiresAt: &later}, Token: vaults.TokenView{Token: models.Token{TokenType: "PlainText"}, Trust: vaults.TVZero}},
+			{Grant: models.CredentialGrant{ServiceName: "gone", RefreshPolicy: models.RefreshNever}},
+		},
+	}
+}
+
+// issue makes a real token: nothing else can make a grants.Token.
+func issue(t *testing.T, kind models.GrantKind) grants.Token {
+	t.Helper()
+	text, err := custody.GenerateKeyring(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := custody.ParseKeyring(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	service := grants.New(grants.Deps{
+		Store: keep{}, Keys: keys, Gate: cache.NewGate(time.Now), Now: time.Now, Random: rand.Reader, Logger: slog.New(slog.DiscardHandler),
+	})
+	issued, err := service.Issue(t.Context(), grants.IssueInput{AccountID: account, Kind: kind, Life: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return issued.Token
+}
+
+// keep takes a grant and keeps nothing.
+type keep struct{ grants.Store }
+
+func (keep) CreateGrant(context.Context, *models.Grant, *models.GrantKey) error { return nil }
+
+func (s *services) called(format string, args ...any) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls = append(s.calls, fmt.Sprintf(format, args...))
+	return s.err
+}
+
+// take returns the calls so far, and forgets them.
+func (s *services) take() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	calls := strings.Join(s.calls, "; ")
+	s.calls = nil
+	return calls
+}
+
+func (s *services) Authenticate(_ context.Context, token string, kinds ...models.GrantKind) (grants.Principal, error) {
+	for _, kind := range kinds {
+		if kind == models.GrantSession && token == s.session.Reveal() {
+			return grants.Principal{AccountID: account, Kind: kind}, nil
+		}
+	}
+	return grants.Principal{}, badKey()
+}
+
+func badKey() error { return fault.New(fault.InvalidKey, "The key is not valid.") }
+
+func (s *services) signIn() accounts.SignIn {
+	return accounts.SignIn{AccountID: account, GrantID: agentID, ExpiresAt: at, Token: s.session}
+}
+
+func (s *services) Register(_ context.Context, in accounts.RegisterInput, _ audit.Client) (accounts.SignIn, error) {
+	return s.signIn(), s.called("Register %s %s", in.Email, in.DisplayName)
+}
+
+func (s *services) Login(_ context.Context, in accounts.LoginInput, _ audit.Client) (accounts.SignIn, error) {
+	return s.signIn(), s.called("Login %s", in.Email)
+}
+
+func (s *services) Logout(_ context.Context, p grants.Principal, _ audit.Client) error {
+	return s.called("Logout %s", p.AccountID)
+}
+
+func (s *services) Tokens(_ context.Context, _ grants.Principal, page vaults.Page) ([]vaults.TokenView, string, error) {
+	return s.tokens, s.next, s.called("Tokens %d %q", page.Limit, page.Cursor)
+}
+
+func (s *services) Token(_ context.Context, _ grants.Principal, service string) (vaults.TokenView, error) {
+	return s.tokens[0], s.called("Token %s", service)
+}
+
+func (s *services) UpdateMetadata(_ context.Context, _ grants.Principal, _ audit.Client, service string, in vaults.MetadataInput) (vaults.TokenView, error) {
+	return s.tokens[0], s.called("UpdateMetadata %s %s %s %v", service, show(in.DisplayName), show(in.Notes), in.Tags != nil)
+}
+
+func (s *services) DeleteTokens(_ context.Context, _ grants.Principal, _ audit.Client, names ...string) ([]string, error) {
+	return names[:1], s.called("DeleteTokens %s", strings.Join(names, ","))
+}
+
+func (s *services) Status(context.Context, grants.Principal) (vaults.Status, error) {
+	return s.status, s.called("Status")
+}
+
+func (s *services) Lock(context.Context, grants.Principal, audit.Client) error {
+	return s.called("Lock")
+}
+
+func (s *services) Unlock(context.Context, grants.Principal, audit.Client) error {
+	return s.called("Unlock")
+}
+
+func (s *services) StoreTicket(_ context.Context, _ grants.Principal, _ audit.Client, in vaults.StoreTicketInput) (vaults.Ticket, error) {
+	return ticket(), s.called("StoreTicket %s %q", in.ServiceName, in.Mode)
+}
+
+func (s *services) CredentialTicket(_ context.Context, _ grants.Principal, _ audit.Client, in vaults.CredentialTicketInput) (vaults.Ticket, error) {
+	return ticket(), s.called("CredentialTicket %s %s", in.ServiceName, in.Purpose)
+}
+
+func ticket() vaults.Ticket {
+	return vaults.Ticket{Ticket: "t.t", WebhookURL: "https://hook.example", ExpiresIn: time.Minute}
+}
+
+func (s *services) Bind(_ context.Context, _ grants.Principal, _ audit.Client, in vaults.BindInput) (models.Binding, error) {
+	return *s.status.Binding, s.called("Bind %s %s %s", in.Code, in.WebhookURL, in.Hash)
+}
+
+func (s *services) Unbind(context.Context, grants.Principal, audit.Client) error {
+	return s.called("Unbind")
+}
+
+func (s *services) Sync(_ context.Context, _ grants.Principal, _ audit.Client, service string) (int, error) {
+	return 3, s.called("Sync %q", service)
+}
+
+func (s *services) CheckWebhook(context.Context, grants.Principal, audit.Client) ([]vaults.Probe, error) {
+	return []vaults.Probe{
+		{Name: "health", Title: "Health", Verdict: vaults.Pass, Status: 200, Latency: 1234 * time.Microsecond, Advice: "Fine."},
+		{Name: "deny_list", Title: "Deny list", Verdict: vaults.Fail},
+	}, s.called("CheckWebhook")
+}
+
+func (s *services) Create(_ context.Context, _ grants.Principal, _ audit.Client, in agents.CreateInput) (agents.Created, error) {
+	return agents.Created{Agent: agent(), Key: s.agentKey}, s.called("Create %s %s", in.Name, in.Description)
+}
+
+func agent() models.Agent {
+	return models.Agent{ID: agentID, Name: "deployer", Status: models.AgentActive, CreatedAt: at, UpdatedAt: at, LastUsedAt: &at}
+}
+
+func (s *services) List(_ context.Context, _ grants.Principal, page vaults.Page) ([]models.Agent, string, error) {
+	return []models.Agent{agent()}, s.next, s.called("List %d %q", page.Limit, page.Cursor)
+}
+
+func (s *services) Get(_ context.Context, _ grants.Principal, id uuid.UUID) (agents.Detail, error) {
+	return agents.Detail{Agent: agent(), Grants: []models.CredentialGrant{{ServiceName: "github", RefreshPolicy: models.RefreshAuto, CreatedAt: at}}}, s.called("Get %s", id)
+}
+
+func (s *services) Update(_ context.Context, _ grants.Principal, _ audit.Client, id uuid.UUID, in agents.UpdateInput) (models.Agent, error) {
+	status := "-"
+	if in.Status != nil {
+		status = string(*in.Status)
+	}
+	return agent(), s.called("Update %s %s %s %s", id, show(in.Name), show(in.Description), status)
+}
+
+func (s *services) Delete(_ context.Context, _ grants.Principal, _ audit.Client, ids ...uuid.UUID) (int, error) {
+	return len(ids), s.called("Delete %v", ids)
+}
+
+func (s *services) RotateKey(_ context.Context, _ grants.Principal, _ audit.Client, id uuid.UUID) (agents.Created, error) {
+	return agents.Created{Agent: agent(), Key: s.agentKey}, s.called("RotateKey %s", id)
+}
+
+func (s *services) Grant(_ context.Context, _ grants.Principal, _ audit.Client, id uuid.UUID, in agents.GrantInput) (models.CredentialGrant, error) {
+	return models.CredentialGrant{ServiceName: in.ServiceName, RefreshPolicy: in.RefreshPolicy, CreatedAt: at},
+		s.called("Grant %s %s %s %s", id, in.ServiceName, in.ExpiresIn, in.RefreshPolicy)
+}
+
+func (s *services) Revoke(_ context.Context, _ grants.Principal, _ audit.Client, id uuid.UUID, service string) error {
+	return s.called("Revoke %s %s", id, service)
+}
+
+const location = "https://hook.example/v1/credential?ticket=t.t&service=github"
+
+func (s *services) Release(_ context.Context, key string, client audit.Client, service string) (agents.Released, error) {
+	if key != s.agentKey.Reveal() {
+		return agents.Released{}, badKey()
+	}
+	return agents.Released{Location: location}, s.called("Release %s %s", service, client.Address)
+}
+
+func (s *services) Granted(_ context.Context, key string) ([]agents.GrantView, error) {
+	if key != s.agentKey.Reveal() {
+		return nil, badKey()
+	}
+	return s.grants, s.called("Granted")
+}
+
+func (s *services) Whoami(_ context.Context, key string) (agents.Identity, error) {
+	if key != s.agentKey.Reveal() {
+		return agents.Identity{}, badKey()
+	}
+	return agents.Identity{Agent: agent(), AccountID: account, ExpiresAt: s.expiry}, s.called("Whoami")
+}
+
+// record is the audit record: its List has another shape than that of agents.
+type record struct{ *services }
+
+func (r record) List(_ context.Context, id uuid.UUID, f audit.Filter) (audit.Page, error) {
+	err := r.called("Events %s %s %s %s %s %v %q %d", id, f.Service, f.AgentID, f.Type, f.Source, f.Since.UTC().Format(time.RFC3339), f.Cursor, f.Limit)
+	if r.lists++; r.lists == r.failOn {
+		err = errors.New("the database is away")
+	}
+	return audit.Page{Events: r.events, NextCursor: r.next}, err
+}
+
+func show(s *string) string {
+	if s == nil {
+		return "-"
+	}
+	return *s
+}
