@@ -47,7 +47,7 @@ func (s *Store) AccountByEmail(ctx context.Context, email string) (models.Accoun
 }
 
 // errNoTransaction: a method that is only right inside InTx was called outside.
-var errNoTransaction = errors.New("store: a claim needs the transaction that uses it (InTx)")
+var errNoTransaction = errors.New("store: a claim or lock needs the transaction that uses it (InTx)")
 
 // ClaimFirstAccount is true for exactly one committed transaction ever: the one
 // that may create the first account. It must run inside InTx, together with

@@ -23,6 +23,18 @@ func (s *Store) Agent(ctx context.Context, accountID, agentID uuid.UUID) (models
 	return a, failed(err, "agent %s", agentID)
 }
 
+// LockAgent is Agent for who is about to change it: until the transaction ends,
+// nobody else changes or deletes the row, so that what was read still holds when
+// it is written. It must run inside InTx. ErrNotFound.
+func (s *Store) LockAgent(ctx context.Context, accountID, agentID uuid.UUID) (models.Agent, error) {
+	if s.txOf(ctx) == nil {
+		return models.Agent{}, errNoTransaction
+	}
+	var a models.Agent
+	err := locked(s.view(ctx)).Where("account_id = ? AND id = ?", accountID, agentID).Take(&a).Error
+	return a, failed(err, "agent %s", agentID)
+}
+
 // Agents lists an account's agents by id, those after one id, at most limit of
 // them; limit 0 is no limit.
 func (s *Store) Agents(ctx context.Context, accountID, after uuid.UUID, limit int) ([]models.Agent, error) {
@@ -47,8 +59,11 @@ func (s *Store) UpdateAgent(ctx context.Context, a *models.Agent) error {
 		return err
 	}
 	return s.change(ctx, func(db *gorm.DB) error {
+		if a.UpdatedAt.IsZero() {
+			a.UpdatedAt = db.NowFunc()
+		}
 		result := db.Model(&models.Agent{}).Where("account_id = ? AND id = ?", a.AccountID, a.ID).
-			Select("Name", "Description", "Status", "GrantID", "UpdatedAt").Updates(a)
+			Select("Name", "Description", "Status", "GrantID", "UpdatedAt").UpdateColumns(a)
 		return affected(result, "agent %s", a.ID)
 	}, a.AccountID)
 }
