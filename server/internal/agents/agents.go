@@ -19,14 +19,16 @@ import (
 type Store interface {
 	InTx(ctx context.Context, do func(ctx context.Context) error) error
 	CreateAgent(ctx context.Context, a *models.Agent) error
-	Agent(ctx context.Context, accountID, id uuid.UUID) (models.Agent, error)
+	// LockAgent reads an agent that this transaction is going to change.
+	LockAgent(ctx context.Context, accountID, id uuid.UUID) (models.Agent, error)
 	Agents(ctx context.Context, accountID, after uuid.UUID, limit int) ([]models.Agent, error)
 	UpdateAgent(ctx context.Context, a *models.Agent) error
 	DeleteAgent(ctx context.Context, accountID, id uuid.UUID) error
 }
 
-// GrantStore keeps credential grants.
+// GrantStore keeps credential grants, and reads the agents that they are of.
 type GrantStore interface {
+	Agent(ctx context.Context, accountID, id uuid.UUID) (models.Agent, error)
 	PutCredentialGrant(ctx context.Context, g *models.CredentialGrant) error
 	DeleteCredentialGrant(ctx context.Context, accountID, agentID uuid.UUID, service string) error
 	CredentialGrants(ctx context.Context, accountID, agentID uuid.UUID) ([]models.CredentialGrant, error)

@@ -16,8 +16,9 @@ import (
 // A subject is an agent with what it was granted, as a replica remembers it. It
 // is shared between requests: nobody changes it.
 type subject struct {
-	agent  models.Agent
-	grants map[string]models.GrantedToken // by service name
+	agent   models.Agent
+	grants  map[string]models.GrantedToken // by service name
+	damaged map[string]error               // why those of these names do not count
 }
 
 // A request is everything that the decision about one release rests on.
@@ -66,6 +67,9 @@ func vaultIsOpen(r *request) error {
 }
 
 func hasGrant(r *request) error {
+	if err := r.subject.damaged[r.service]; err != nil {
+		return fault.Wrap(err, fault.Internal, "The credential grant for %q is damaged. Its owner can revoke it and give it anew.", r.service)
+	}
 	granted, ok := r.subject.grants[r.service]
 	if !ok {
 		return fault.New(fault.NoGrant, "This agent has no credential grant for %q. Its owner can give one on the agents page.", r.service)
@@ -106,16 +110,17 @@ func (s *Service) subject(ctx context.Context, p grants.Principal) (*subject, er
 func (s *Service) loadSubject(ctx context.Context, accountID, agentID uuid.UUID) (*subject, error) {
 	agent, granted, err := s.deps.GrantStore.AgentWithGrants(ctx, accountID, agentID)
 	if errors.Is(err, models.ErrNotFound) { // deleted between the key's check and now
-		return nil, fault.New(fault.InvalidKey, "This key is not valid. It may have been revoked.")
+		return nil, grants.InvalidKey()
 	}
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Unavailable, "The database cannot be reached at the moment. Try again shortly.")
 	}
-	known := &subject{agent: agent, grants: make(map[string]models.GrantedToken, len(granted))}
+	known := &subject{agent: agent, grants: make(map[string]models.GrantedToken, len(granted)), damaged: map[string]error{}}
 	for _, g := range granted {
 		// A grant that was not signed by a server key was not given by this server.
 		if err := s.deps.Keys.CheckCredentialGrant(&g.Grant); err != nil {
-			return nil, fault.Wrap(err, fault.Internal, "A credential grant of this agent is damaged. Its owner can revoke it and give it anew.")
+			known.damaged[g.Grant.ServiceName] = err
+			continue
 		}
 		known.grants[g.Grant.ServiceName] = g
 	}

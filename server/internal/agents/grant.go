@@ -58,13 +58,16 @@ func (s *Service) Grant(ctx context.Context, p grants.Principal, c audit.Client,
 	err = s.deps.Audit.Do(ctx, event, func(ctx context.Context) error {
 		return s.deps.Store.InTx(ctx, func(ctx context.Context) error {
 			// The agent may have been deleted since; its grants went with it.
-			if _, err := s.agent(ctx, p, id); err != nil {
+			if _, err := s.lockAgent(ctx, p, id); err != nil {
 				return err
 			}
 			return s.deps.GrantStore.PutCredentialGrant(ctx, &grant)
 		})
 	})
-	return grant, err
+	if err != nil {
+		return models.CredentialGrant{}, err
+	}
+	return grant, nil
 }
 
 // Revoke ends a credential grant. NOT_FOUND when there is none.

@@ -51,7 +51,10 @@ func (s *Service) Create(ctx context.Context, p grants.Principal, c audit.Client
 			return taken(s.deps.Store.CreateAgent(ctx, &agent), name)
 		})
 	})
-	return Created{Agent: agent, Key: issued.Token}, err
+	if err != nil {
+		return Created{}, err
+	}
+	return Created{Agent: agent, Key: issued.Token}, nil
 }
 
 // List returns the account's agents, oldest first.
@@ -61,7 +64,7 @@ func (s *Service) List(ctx context.Context, p grants.Principal, page vaults.Page
 	}
 	after := uuid.Nil
 	if page.Cursor != "" {
-		if after, err = uuid.Parse(page.Cursor); err != nil {
+		if after, err = uuid.Parse(page.Cursor); err != nil || after.String() != page.Cursor {
 			return nil, "", fault.Field("cursor", "This cursor is not one that a list returned. Start again without it.")
 		}
 	}
@@ -87,40 +90,57 @@ func (s *Service) Get(ctx context.Context, p grants.Principal, id uuid.UUID) (De
 	return Detail{Agent: agent, Grants: granted}, err
 }
 
-// Update changes what is not nil in the input.
+// Update changes what is not nil in the input, and nothing else: what others
+// change at the same time stays changed.
 func (s *Service) Update(ctx context.Context, p grants.Principal, c audit.Client, id uuid.UUID, in UpdateInput) (models.Agent, error) {
 	agent, err := s.agent(ctx, p, id)
 	if err != nil {
+		return models.Agent{}, err
+	}
+	changes, err := in.apply(&agent)
+	if err != nil || len(changes) == 0 {
 		return agent, err
 	}
-	var changes []string
+	err = s.deps.Audit.Do(ctx, s.event(p, c, audit.AgentChanged, id, strings.Join(changes, ", ")), func(ctx context.Context) error {
+		return s.deps.Store.InTx(ctx, func(ctx context.Context) error {
+			if agent, err = s.lockAgent(ctx, p, id); err != nil {
+				return err
+			}
+			if _, err := in.apply(&agent); err != nil {
+				return err
+			}
+			agent.UpdatedAt = models.Stamp(s.deps.Now())
+			return taken(s.deps.Store.UpdateAgent(ctx, &agent), agent.Name)
+		})
+	})
+	if err != nil {
+		return models.Agent{}, err
+	}
+	return agent, nil
+}
+
+// apply brings the changes to a, and says what they are.
+func (in UpdateInput) apply(a *models.Agent) (changes []string, err error) {
 	if in.Name != nil {
-		if agent.Name, err = checkName(*in.Name); err != nil {
-			return agent, err
+		if a.Name, err = checkName(*in.Name); err != nil {
+			return nil, err
 		}
-		changes = append(changes, "name "+agent.Name)
+		changes = append(changes, "name "+a.Name)
 	}
 	if in.Description != nil {
-		if agent.Description, err = checkDescription(*in.Description); err != nil {
-			return agent, err
+		if a.Description, err = checkDescription(*in.Description); err != nil {
+			return nil, err
 		}
 		changes = append(changes, "description")
 	}
 	if in.Status != nil {
 		if *in.Status != models.AgentActive && *in.Status != models.AgentSuspended {
-			return agent, fault.Field("status", "An agent is %q or %q.", models.AgentActive, models.AgentSuspended)
+			return nil, fault.Field("status", "An agent is %q or %q.", models.AgentActive, models.AgentSuspended)
 		}
-		agent.Status = *in.Status
-		changes = append(changes, "status "+string(agent.Status))
+		a.Status = *in.Status
+		changes = append(changes, "status "+string(a.Status))
 	}
-	if len(changes) == 0 {
-		return agent, nil
-	}
-	agent.UpdatedAt = models.Stamp(s.deps.Now())
-	err = s.deps.Audit.Do(ctx, s.event(p, c, audit.AgentChanged, id, strings.Join(changes, ", ")), func(ctx context.Context) error {
-		return missing(taken(s.deps.Store.UpdateAgent(ctx, &agent), agent.Name))
-	})
-	return agent, err
+	return changes, nil
 }
 
 // Delete ends agents with their keys and credential grants. One id that is
@@ -130,27 +150,34 @@ func (s *Service) Delete(ctx context.Context, p grants.Principal, c audit.Client
 		return 0, fault.Field("agentIds", "At most %d agents can be deleted at once.", maxBulk)
 	}
 	for _, id := range slices.Compact(slices.SortedFunc(slices.Values(ids), func(a, b uuid.UUID) int { return strings.Compare(a.String(), b.String()) })) {
-		agent, err := s.agent(ctx, p, id)
+		err := s.deleteOne(ctx, p, c, id)
 		if fault.CodeOf(err) == fault.NotFound && len(ids) > 1 {
 			continue
 		}
 		if err != nil {
 			return deleted, err
 		}
-		err = s.deps.Audit.Do(ctx, s.event(p, c, audit.AgentChanged, id, "deleted "+agent.Name), func(ctx context.Context) error {
-			return s.deps.Store.InTx(ctx, func(ctx context.Context) error {
-				if err := s.endKey(ctx, agent); err != nil {
-					return err
-				}
-				return missing(s.deps.Store.DeleteAgent(ctx, p.AccountID, id))
-			})
-		})
-		if err != nil {
-			return deleted, err
-		}
 		deleted++
 	}
 	return deleted, nil
+}
+
+func (s *Service) deleteOne(ctx context.Context, p grants.Principal, c audit.Client, id uuid.UUID) error {
+	agent, err := s.agent(ctx, p, id)
+	if err != nil {
+		return err
+	}
+	return s.deps.Audit.Do(ctx, s.event(p, c, audit.AgentChanged, id, "deleted "+agent.Name), func(ctx context.Context) error {
+		return s.deps.Store.InTx(ctx, func(ctx context.Context) error {
+			if agent, err = s.lockAgent(ctx, p, id); err != nil { // its key may have been rotated since
+				return err
+			}
+			if err := s.endKey(ctx, agent); err != nil {
+				return err
+			}
+			return missing(s.deps.Store.DeleteAgent(ctx, p.AccountID, id))
+		})
+	})
 }
 
 // RotateKey ends the agent's key and makes a new one; its credential grants
@@ -163,9 +190,9 @@ func (s *Service) RotateKey(ctx context.Context, p grants.Principal, c audit.Cli
 	var issued grants.Issued
 	err = s.deps.Audit.Do(ctx, s.event(p, c, audit.KeyChanged, id, "rotated the key of "+agent.Name), func(ctx context.Context) error {
 		return s.deps.Store.InTx(ctx, func(ctx context.Context) error {
-			// Read again inside the transaction: of two rotations at once, the
-			// second ends the first one's key.
-			if agent, err = s.agent(ctx, p, id); err != nil {
+			// Locked, then read: of two rotations at once, the second ends the first
+			// one's key.
+			if agent, err = s.lockAgent(ctx, p, id); err != nil {
 				return err
 			}
 			if err := s.endKey(ctx, agent); err != nil {
@@ -178,7 +205,10 @@ func (s *Service) RotateKey(ctx context.Context, p grants.Principal, c audit.Cli
 			return missing(s.deps.Store.UpdateAgent(ctx, &agent))
 		})
 	})
-	return Created{Agent: agent, Key: issued.Token}, err
+	if err != nil {
+		return Created{}, err
+	}
+	return Created{Agent: agent, Key: issued.Token}, nil
 }
 
 func (s *Service) issueKey(ctx context.Context, a *models.Agent) (grants.Issued, error) {
@@ -196,7 +226,13 @@ func (s *Service) endKey(ctx context.Context, a models.Agent) error {
 }
 
 func (s *Service) agent(ctx context.Context, p grants.Principal, id uuid.UUID) (models.Agent, error) {
-	agent, err := s.deps.Store.Agent(ctx, p.AccountID, id)
+	agent, err := s.deps.GrantStore.Agent(ctx, p.AccountID, id)
+	return agent, missing(err)
+}
+
+// lockAgent is agent for a transaction that is going to change it.
+func (s *Service) lockAgent(ctx context.Context, p grants.Principal, id uuid.UUID) (models.Agent, error) {
+	agent, err := s.deps.Store.LockAgent(ctx, p.AccountID, id)
 	return agent, missing(err)
 }
 
@@ -229,7 +265,7 @@ func checkName(name string) (string, error) {
 }
 
 func checkDescription(text string) (string, error) {
-	text = strings.TrimSpace(text)
+	text = strings.TrimSpace(strings.ReplaceAll(text, "\r\n", "\n")) // forms send the former
 	if utf8.RuneCountInString(text) > maxDescription || !printable(strings.ReplaceAll(text, "\n", "")) {
 		return "", fault.Field("description", "A description has at most %d printable characters.", maxDescription)
 	}

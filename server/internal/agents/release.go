@@ -5,7 +5,9 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/tvzero/tokenvault/models"
@@ -73,15 +75,17 @@ func (s *Service) Granted(ctx context.Context, key string) ([]GrantView, error) 
 	if err != nil {
 		return nil, err
 	}
-	_, granted, err := s.deps.GrantStore.AgentWithGrants(ctx, p.AccountID, p.AgentID)
+	known, err := s.loadSubject(ctx, p.AccountID, p.AgentID)
 	if err != nil {
 		return nil, err
 	}
-	views := make([]GrantView, 0, len(granted))
-	for _, g := range granted {
+	views := make([]GrantView, 0, len(known.grants))
+	for _, name := range slices.Sorted(maps.Keys(known.grants)) {
+		g := known.grants[name]
 		view := GrantView{Grant: g.Grant}
 		if g.TokenExists {
-			if view.Token, err = s.deps.Vaults.View(ctx, p.AccountID, g.Grant.TokenID); err != nil {
+			view.Token, err = s.deps.Vaults.View(ctx, p.AccountID, g.Grant.TokenID)
+			if err != nil && fault.CodeOf(err) != fault.TokenNotFound { // gone since: as if it had been gone before
 				return nil, err
 			}
 		}

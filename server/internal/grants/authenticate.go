@@ -26,7 +26,8 @@ type good struct {
 	noted     atomic.Int64 // when its use was last noted, Unix seconds
 }
 
-func invalid() error {
+// InvalidKey is the one refusal of every bad token, whatever is wrong with it.
+func InvalidKey() error {
 	return fault.New(fault.InvalidKey, "This key or session is not valid. It may be mistyped, expired or revoked: use another, or sign in again.")
 }
 
@@ -35,7 +36,7 @@ func invalid() error {
 // database that cannot be asked is UNAVAILABLE.
 func (s *Service) Authenticate(ctx context.Context, token string, kinds ...models.GrantKind) (Principal, error) {
 	if token == "" || len(token) > maxToken {
-		return Principal{}, invalid()
+		return Principal{}, InvalidKey()
 	}
 	now := s.deps.Now()
 	sum := sha256.Sum256([]byte(token))
@@ -43,7 +44,7 @@ func (s *Service) Authenticate(ctx context.Context, token string, kinds ...model
 	if !ok {
 		claims, err := s.deps.Keys.OpenToken(token)
 		if err != nil {
-			return Principal{}, invalid()
+			return Principal{}, InvalidKey()
 		}
 		g, err = s.known.Load(claims.AccountID, sum, func() (*good, error) { return s.check(ctx, &claims, now) })
 		claims.Secret.Clear()
@@ -52,7 +53,7 @@ func (s *Service) Authenticate(ctx context.Context, token string, kinds ...model
 		}
 	}
 	if !g.ends.IsZero() && !now.Before(g.ends) || !slices.Contains(kinds, g.principal.Kind) {
-		return Principal{}, invalid()
+		return Principal{}, InvalidKey()
 	}
 	s.note(g, now)
 	return g.principal, nil
@@ -63,7 +64,7 @@ func (s *Service) check(ctx context.Context, c *custody.Claims, now time.Time) (
 	grant, key, err := s.deps.Store.GrantWithKey(ctx, c.AccountID, c.GrantID, c.Slot)
 	switch {
 	case errors.Is(err, models.ErrNotFound):
-		return nil, invalid()
+		return nil, InvalidKey()
 	case err != nil:
 		return nil, fault.Wrap(err, fault.Unavailable, "The database cannot be reached at the moment. Try again shortly.")
 	}
@@ -73,7 +74,7 @@ func (s *Service) check(ctx context.Context, c *custody.Claims, now time.Time) (
 			"account", c.AccountID, "grant", c.GrantID, "slot", c.Slot)
 	}
 	if !authentic || c.Unlock(key.WrappedPrivateKey) != nil || grant.Kind != c.Kind || !grant.Live(now) {
-		return nil, invalid()
+		return nil, InvalidKey()
 	}
 	g := &good{principal: Principal{
 		AccountID: c.AccountID, GrantID: c.GrantID, Kind: c.Kind, Slot: c.Slot, IssuedAt: c.IssuedAt, ExpiresAt: c.ExpiresAt,
