@@ -175,7 +175,7 @@ func TestProtocolReferenceNamesWhatTheProtocolHas(t *testing.T) {
 
 func TestProtocolReferenceGivesEveryErrorItsStatus(t *testing.T) {
 	t.Parallel()
-	rows := regexp.MustCompile("(?m)^\\| (\\d{3}) \\| (.+) \\|$").FindAllStringSubmatch(read(t, "docs/webhook-protocol.md"), -1)
+	rows := regexp.MustCompile(`(?m)^\| (\d{3}) \| (.+) \|$`).FindAllStringSubmatch(read(t, "docs/webhook-protocol.md"), -1)
 	documented := map[wire.ErrorCode]string{}
 	for _, row := range rows {
 		for _, code := range regexp.MustCompile("`([a-z_]+)`").FindAllStringSubmatch(row[2], -1) {
