@@ -16,7 +16,7 @@ import (
 
 // auditTimeout bounds one COPY on the wire: a half-open connection must not hold
 // up all releases for longer.
-const auditTimeout = 10 * time.Second
+const auditTimeout = 4 * time.Second
 
 // keptBuffer is the largest send buffer that stays for the next batch.
 const keptBuffer = 4 << 20

@@ -16,8 +16,10 @@ type sqliteAudit struct {
 	db *sql.DB
 }
 
-// auditChunk keeps one INSERT within SQLite's 32,766 parameters.
-const auditChunk = 1000
+// auditChunk is the most rows of one INSERT: compiling a statement for each row
+// is slow, and so is a long one, because the driver looks for each parameter
+// among all of them.
+const auditChunk = 32
 
 func (a *sqliteAudit) append(ctx context.Context, events []models.AuditEvent) error {
 	if len(events) <= auditChunk {

@@ -84,7 +84,7 @@ func (s *Store) SetBindingHealth(ctx context.Context, accountID, bindingID uuid.
 		}
 		update := func(db *gorm.DB) error {
 			err := db.Model(&models.Binding{}).Where("account_id = ? AND id = ?", accountID, bindingID).
-				Select("HealthStatus", "HealthDetail", "HealthCheckedAt", "Version", "Capabilities").Updates(&found).Error
+				Select("HealthStatus", "HealthDetail", "HealthCheckedAt", "Version", "Capabilities").UpdateColumns(&found).Error
 			return failed(err, "binding %s", bindingID)
 		}
 		if slices.Equal(known.Capabilities, capabilities) {

@@ -156,7 +156,16 @@ func (y *tokenSync) write(db *gorm.DB, tokens []models.Token) error {
 	// itself.
 	upsert.Columns = []clause.Column{{Name: "account_id"}, {Name: "vault_id"}, {Name: "service_name"}}
 	upsert.DoUpdates = clause.AssignmentColumns(reportedColumns())
-	return db.Clauses(upsert).Create(&tokens).Error
+	return db.Clauses(upsert).CreateInBatches(tokens, y.store.rowsPerStatement()).Error
+}
+
+// rowsPerStatement is how many rows one INSERT should have. The SQLite driver
+// looks for each parameter among all of them, so that long statements are slow.
+func (s *Store) rowsPerStatement() int {
+	if s.dialect == SQLite {
+		return 32
+	}
+	return syncBatch
 }
 
 func (y *tokenSync) remove(db *gorm.DB, gone map[string]models.Token) error {

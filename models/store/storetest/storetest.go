@@ -118,6 +118,7 @@ func schema(t testing.TB) string {
 	}
 	query := u.Query()
 	query.Set("options", strings.TrimSpace(query.Get("options")+" -csearch_path="+name))
+	query.Set("application_name", name) // tells this test's connections from others'
 	u.RawQuery = query.Encode()
 	return u.String()
 }
