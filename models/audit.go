@@ -36,7 +36,7 @@ type AuditCheckpoint struct {
 	Hash      []byte
 	KeyID     int
 	Signature []byte // Ed25519
-	Final     bool   // the stream ended here, in order
+	Final     bool   `gorm:"primaryKey"` // the stream ended here, in order
 }
 
 // AuditFilter narrows a list of events of one account, newest first.

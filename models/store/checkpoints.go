@@ -11,7 +11,7 @@ import (
 )
 
 // PutCheckpoint adds a checkpoint to a stream. ErrConflict: there is one at this
-// place.
+// place, and it is the stream's final one if this is.
 func (s *Store) PutCheckpoint(ctx context.Context, c *models.AuditCheckpoint) error {
 	if err := clean(c); err != nil {
 		return err
@@ -28,6 +28,6 @@ func (s *Store) PutCheckpoint(ctx context.Context, c *models.AuditCheckpoint) er
 // Checkpoints lists a stream's checkpoints in order.
 func (s *Store) Checkpoints(ctx context.Context, streamID uuid.UUID) ([]models.AuditCheckpoint, error) {
 	var checkpoints []models.AuditCheckpoint
-	err := s.view(ctx).Where("stream_id = ?", streamID).Order("seq").Find(&checkpoints).Error
+	err := s.view(ctx).Where("stream_id = ?", streamID).Order("seq, final").Find(&checkpoints).Error
 	return checkpoints, failed(err, "checkpoints of stream %s", streamID)
 }

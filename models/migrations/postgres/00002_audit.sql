@@ -33,7 +33,7 @@ CREATE TABLE audit_checkpoints (
     key_id    integer     NOT NULL,
     signature bytea       NOT NULL,
     final     boolean     NOT NULL,
-    PRIMARY KEY (stream_id, seq)
+    PRIMARY KEY (stream_id, seq, final) -- a stream may end where it was signed last
 );
 
 -- Both tables only grow. The triggers stop mistakes, not an attacker, whom the

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -46,6 +48,7 @@ const (
 	checkpointEvery  = 10_000           // rows
 	checkpointPeriod = time.Minute
 	firstBatchEvents = 64
+	maxCut           = 64 // streams that wait for their last checkpoint
 )
 
 // Service is the record of one replica. Record may be called concurrently, and
@@ -56,7 +59,20 @@ type Service struct {
 	mu     sync.Mutex
 	open   bool // Run is running
 	next   *batch
-	stream stream // the flusher's own
+	stream stream   // the flusher's own
+	cut    []stream // the flusher's own: those that ended in a failure, not yet signed to their end
+
+	rows, batches, failures atomic.Int64
+}
+
+// Stats counts what a replica's record did since it began.
+type Stats struct {
+	Rows, Batches, Failures int64
+}
+
+// Stats may be called at any time.
+func (s *Service) Stats() Stats {
+	return Stats{Rows: s.rows.Load(), Batches: s.batches.Load(), Failures: s.failures.Load()}
 }
 
 // A batch is the events that one write makes durable together.
@@ -176,26 +192,40 @@ func (s *Service) flush() {
 		s.deps.Logger.Error("audit: a batch could not be written; a new stream begins",
 			"stream", mark.id, "after", mark.seq, "rows", len(b.rows), "error", b.err)
 		s.stream = stream{}
+		if mark.unsigned() > 0 && len(s.cut) < maxCut {
+			s.cut = append(s.cut, mark)
+		}
+		s.failures.Add(1)
+	} else {
+		s.rows.Add(int64(len(b.rows)))
+		s.batches.Add(1)
 	}
 	close(b.done)
 }
 
-// checkpoint signs where the stream stands. A failure is logged and made good
-// by the next one.
+// checkpoint signs where the stream stands, and what was known to be durable of
+// those that were cut. A failure is logged and made good by the next one.
 func (s *Service) checkpoint(final bool) {
+	s.cut = slices.DeleteFunc(s.cut, func(old stream) bool { return s.sign(old, false) })
 	if s.stream.unsigned() == 0 && !(final && s.stream.seq > 0) {
 		return
 	}
+	if s.sign(s.stream, final) {
+		s.stream.signed = s.stream.seq
+	}
+}
+
+// sign reports whether a checkpoint at a stream's last row was written.
+func (s *Service) sign(at stream, final bool) bool {
 	c := models.AuditCheckpoint{
-		StreamID: s.stream.id, Seq: s.stream.seq, At: models.Stamp(s.deps.Now()),
-		Hash: s.stream.hash[:], Final: final,
+		StreamID: at.id, Seq: at.seq, At: models.Stamp(s.deps.Now()), Hash: at.hash[:], Final: final,
 	}
 	s.deps.Signer.SignCheckpoint(&c)
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
 	if err := s.deps.Writer.PutCheckpoint(ctx, &c); err != nil {
 		s.deps.Logger.Error("audit: a checkpoint could not be written", "stream", c.StreamID, "seq", c.Seq, "error", err)
-		return
+		return false
 	}
-	s.stream.signed = s.stream.seq
+	return true
 }

@@ -5,6 +5,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"maps"
+	"math"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -39,74 +42,106 @@ const (
 
 // Verify recomputes every stream's chain and checks every checkpoint, and tells
 // report of each stream in turn. It needs no running server. What it cannot
-// see: a stream deleted together with its checkpoints, and rows cut off behind
-// the last checkpoint.
+// see: a stream deleted together with its checkpoints, rows at a stream's end cut
+// off together with the checkpoints that signed them, and, since a chain alone
+// proves nothing, what was added or changed behind the last checkpoint
+// (StreamReport.Signed).
 func Verify(ctx context.Context, streams Streams, keys CheckpointVerifier, report func(StreamReport)) error {
 	ids, err := streams.AuditStreams(ctx)
 	if err != nil {
 		return err
 	}
+	if !slices.Contains(ids, uuid.Nil) {
+		ids = append(ids, uuid.Nil) // no stream of ours has this id, and a list may pass over it
+	}
 	for _, id := range ids {
-		r, err := verifyStream(ctx, streams, keys, id)
-		if err != nil {
+		v := verification{report: StreamReport{StreamID: id}, keys: keys}
+		if err := v.stream(ctx, streams); err != nil {
 			return err
 		}
-		report(r)
+		if id != uuid.Nil || v.report.Rows > 0 {
+			report(v.report)
+		}
 	}
 	return nil
 }
 
-func verifyStream(ctx context.Context, streams Streams, keys CheckpointVerifier, id uuid.UUID) (StreamReport, error) {
-	r := StreamReport{StreamID: id}
-	problem := func(format string, args ...any) {
-		if len(r.Problems) < maxProblems {
-			r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
-		}
+// A verification is where reading one stream stands.
+type verification struct {
+	report  StreamReport
+	keys    CheckpointVerifier
+	waiting map[int64][]models.AuditCheckpoint // good ones, by the row that they signed
+	before  []byte                             // hash of the last row
+	seq     int64                              // of the last row
+	ended   int64                              // row of the final checkpoint; 0: none
+	buffer  []byte
+}
+
+func (v *verification) problem(format string, args ...any) {
+	if len(v.report.Problems) < maxProblems {
+		v.report.Problems = append(v.report.Problems, fmt.Sprintf(format, args...))
 	}
-	checkpoints, err := streams.Checkpoints(ctx, id)
+}
+
+func (v *verification) stream(ctx context.Context, streams Streams) error {
+	checkpoints, err := streams.Checkpoints(ctx, v.report.StreamID)
 	if err != nil {
-		return r, err
+		return err
 	}
-	waiting := map[int64]models.AuditCheckpoint{}
-	for _, c := range checkpoints {
-		if err := keys.CheckCheckpoint(&c); err != nil {
-			problem("checkpoint at row %d: %v", c.Seq, err)
+	v.waiting = make(map[int64][]models.AuditCheckpoint, len(checkpoints))
+	for i := range checkpoints {
+		c := &checkpoints[i]
+		if err := v.keys.CheckCheckpoint(c); err != nil {
+			v.problem("checkpoint at row %d: %v", c.Seq, err)
 			continue
 		}
-		waiting[c.Seq] = c
+		v.waiting[c.Seq] = append(v.waiting[c.Seq], *c)
 	}
-	before, seq := make([]byte, sha256.Size), int64(0)
-	var buffer []byte
-	for {
-		rows, err := streams.StreamEvents(ctx, id, seq, verifyPage)
+	v.before = make([]byte, sha256.Size)
+	for after := int64(math.MinInt64); ; { // rows before the first, too, are none of ours
+		rows, err := streams.StreamEvents(ctx, v.report.StreamID, after, verifyPage)
 		if err != nil {
-			return r, err
+			return err
 		}
 		if len(rows) == 0 {
 			break
 		}
 		for i := range rows {
-			row := &rows[i]
-			if row.Seq != seq+1 {
-				problem("rows %d to %d are missing", seq+1, row.Seq-1)
-			}
-			buffer = appendRow(buffer[:0], before, row)
-			if sum := sha256.Sum256(buffer); !bytes.Equal(sum[:], row.Hash) {
-				problem("row %d (event %s) does not match its hash", row.Seq, row.ID)
-			}
-			before, seq = row.Hash, row.Seq
-			r.Rows++
-			if c, ok := waiting[seq]; ok {
-				if !bytes.Equal(c.Hash, row.Hash) {
-					problem("row %d is not the one that its checkpoint signed", seq)
-				}
-				r.Signed, r.Final = seq, c.Final
-				delete(waiting, seq)
-			}
+			v.row(&rows[i])
+		}
+		after = rows[len(rows)-1].Seq
+	}
+	for _, seq := range slices.Sorted(maps.Keys(v.waiting)) {
+		v.problem("a checkpoint signed row %d, which is missing", seq)
+	}
+	if v.ended > 0 && v.seq > v.ended {
+		v.problem("the stream was ended in order at row %d, but has rows up to %d", v.ended, v.seq)
+	}
+	return nil
+}
+
+func (v *verification) row(row *models.AuditEvent) {
+	v.report.Rows++
+	if row.Seq < 1 || row.StreamID == uuid.Nil {
+		v.problem("row %d (event %s) is in no chain", row.Seq, row.ID)
+		return
+	}
+	if row.Seq != v.seq+1 {
+		v.problem("rows %d to %d are missing", v.seq+1, row.Seq-1)
+	}
+	v.buffer = appendRow(v.buffer[:0], v.before, row)
+	if sum := sha256.Sum256(v.buffer); !bytes.Equal(sum[:], row.Hash) {
+		v.problem("row %d (event %s) does not match its hash", row.Seq, row.ID)
+	}
+	v.before, v.seq = row.Hash, row.Seq
+	for _, c := range v.waiting[row.Seq] {
+		if !bytes.Equal(c.Hash, row.Hash) {
+			v.problem("row %d is not the one that its checkpoint signed", row.Seq)
+		}
+		v.report.Signed = row.Seq
+		if c.Final {
+			v.report.Final, v.ended = true, row.Seq
 		}
 	}
-	for at := range waiting {
-		problem("a checkpoint signed row %d, which is missing", at)
-	}
-	return r, nil
+	delete(v.waiting, row.Seq)
 }
