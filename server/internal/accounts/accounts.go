@@ -140,7 +140,6 @@ func (s *Service) Login(ctx context.Context, in LoginInput, c audit.Client) (Sig
 		return SignIn{}, fault.Field("password", "Enter your password.")
 	}
 	account, err := s.deps.Store.AccountByEmail(ctx, models.NormalizeEmail(in.Email))
-	known := err == nil
 	if err != nil && !errors.Is(err, models.ErrNotFound) {
 		return SignIn{}, err
 	}
@@ -149,11 +148,11 @@ func (s *Service) Login(ctx context.Context, in LoginInput, c audit.Client) (Sig
 		return SignIn{}, err
 	}
 	if !matches {
-		if known {
-			refused := audit.Event{AccountID: account.ID, Type: audit.SignIn, Source: audit.Direct, Outcome: fault.LoginFailed, Client: c}
-			if err := s.deps.Audit.Record(ctx, refused); err != nil {
-				return SignIn{}, err
-			}
+		// An unknown e-mail is recorded, under no account, as a wrong password is:
+		// the wait for the record would tell them apart.
+		refused := audit.Event{AccountID: account.ID, Type: audit.SignIn, Source: audit.Direct, Outcome: fault.LoginFailed, Client: c}
+		if err := s.deps.Audit.Record(ctx, refused); err != nil {
+			return SignIn{}, err
 		}
 		return SignIn{}, fault.New(fault.LoginFailed, "E-mail address or password is wrong. Check both and try again.")
 	}

@@ -22,6 +22,9 @@ const (
 	argonThreads = 1
 	argonSalt    = 16
 	argonKey     = 32
+	// What a hash may ask for, lest a writer of the database ask for all memory.
+	maxArgonMemory = 1 << 20 // KiB
+	maxArgonTime   = 16
 	// hashesAtOnce bounds the memory of concurrent sign-ins; others wait.
 	hashesAtOnce = 2
 )
@@ -30,10 +33,11 @@ type passwords struct {
 	random io.Reader
 	turn   chan struct{} // holds a value for each hash being computed
 	decoy  models.Opaque // of no account: a wrong e-mail costs the same time
+	argon  func(password, salt []byte, passes, memory uint32, threads uint8, size uint32) []byte
 }
 
 func newPasswords(random io.Reader) (*passwords, error) {
-	p := &passwords{random: random, turn: make(chan struct{}, hashesAtOnce)}
+	p := &passwords{random: random, turn: make(chan struct{}, hashesAtOnce), argon: argon2.IDKey}
 	salt := make([]byte, argonSalt+argonKey)
 	if _, err := io.ReadFull(random, salt); err != nil {
 		return nil, fmt.Errorf("accounts: no randomness: %w", err)
@@ -71,6 +75,9 @@ func (p *passwords) matches(ctx context.Context, password string, hash models.Op
 	if _, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=%d", &memory, &passes, &threads); err != nil {
 		return false, fmt.Errorf("accounts: a password hash is malformed: %w", err)
 	}
+	if memory > maxArgonMemory || passes < 1 || passes > maxArgonTime || threads < 1 {
+		return false, fmt.Errorf("accounts: a password hash has parameters that no server of ours gave it")
+	}
 	salt, errSalt := base64.RawStdEncoding.DecodeString(parts[4])
 	want, errKey := base64.RawStdEncoding.DecodeString(parts[5])
 	if errSalt != nil || errKey != nil || len(want) != argonKey {
@@ -90,7 +97,7 @@ func (p *passwords) derive(ctx context.Context, password string, salt []byte, pa
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	return argon2.IDKey([]byte(password), salt, passes, memory, threads, argonKey), nil
+	return p.argon([]byte(password), salt, passes, memory, threads, argonKey), nil
 }
 
 func phc(salt, key []byte) models.Opaque {
