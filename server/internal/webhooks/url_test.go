@@ -14,7 +14,7 @@ func TestBaseURLsBecomeCanonical(t *testing.T) {
 	for text, want := range map[string]string{
 		"https://hook.example.com":             "https://hook.example.com",
 		" HTTPS://Hook.Example.COM./ ":         "https://hook.example.com",
-		"https://hook.example.com:/\n":          "https://hook.example.com",
+		"https://hook.example.com:/\n":         "https://hook.example.com",
 		"https://hook.example.com:443/tv/":     "https://hook.example.com/tv",
 		"https://hook.example.com:8443/a/b.c/": "https://hook.example.com:8443/a/b.c",
 		"https://93.184.215.14":                "https://93.184.215.14",
