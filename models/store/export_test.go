@@ -62,3 +62,12 @@ func lines(t *testing.T, rows *sql.Rows) string {
 	}
 	return text.String()
 }
+
+// Setting is a PostgreSQL setting as connections of the pool have it.
+func (s *Store) Setting(t *testing.T, name string) string {
+	var value string
+	if err := s.write.WithContext(t.Context()).Raw("SELECT current_setting(?)", name).Row().Scan(&value); err != nil {
+		t.Fatal(err)
+	}
+	return value
+}
