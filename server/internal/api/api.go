@@ -123,8 +123,8 @@ func (a *API) Routes(r gin.IRoutes) {
 	get("/healthz", web.JSON(a.healthz))
 	get("/readyz", web.JSON(a.readyz))
 
-	// A release must be a GET: HEAD would spend a ticket that nobody gets.
 	r.GET("/api/agents/credentials", web.JSON(a.release))
+	r.HEAD("/api/agents/credentials", web.JSON(a.releaseHead))
 	get("/api/agents/whoami", web.JSON(a.whoami))
 
 	r.POST("/api/auth/register", web.JSON(a.register))

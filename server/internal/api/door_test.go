@@ -132,8 +132,8 @@ func TestEveryRouteIsDocumentedAndEveryDocumentedRouteExists(t *testing.T) {
 	}
 	for _, r := range routes {
 		path, isGet := strings.CutPrefix(r, "GET ")
-		if want := isGet && path != "/api/agents/credentials"; heads[path] != want && (isGet || heads[path]) {
-			t.Errorf("%s answers HEAD: %v, want %v", path, heads[path], want)
+		if isGet && !heads[path] {
+			t.Errorf("%s has no answer of its own to HEAD", path)
 		}
 	}
 }

@@ -41,6 +41,13 @@ func (a *API) release(c *gin.Context) error {
 	return nil
 }
 
+// releaseHead refuses: a release must be a GET, for HEAD would spend a ticket
+// that nobody gets.
+func (a *API) releaseHead(c *gin.Context) error {
+	c.Header("Allow", http.MethodGet)
+	return fault.New(fault.MethodNotAllowed, "A credential is released to a GET alone.")
+}
+
 type grantedJSON struct {
 	ServiceName    string               `json:"serviceName"`
 	TokenType      string               `json:"tokenType"` // empty: the token is gone
