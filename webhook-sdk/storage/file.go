@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"os"
@@ -67,7 +68,7 @@ func openFile(dir string, opts FileOptions, d *disk) (_ *File, err error) {
 	}
 	defer func() {
 		if err != nil {
-			_ = lock.Close()
+			_ = unlockFolder(lock)
 		}
 	}()
 	f := &File{
@@ -269,11 +270,7 @@ func (f *File) Close() error {
 	if f.closed.Swap(true) {
 		return ErrClosed
 	}
-	err := f.audit.close()
-	if closeErr := f.lock.Close(); err == nil {
-		err = closeErr
-	}
-	return err
+	return errors.Join(f.audit.close(), unlockFolder(f.lock))
 }
 
 func (f *File) usable(ctx context.Context) error {

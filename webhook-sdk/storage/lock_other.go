@@ -11,3 +11,5 @@ import (
 func lockFolder(string) (*os.File, error) {
 	return nil, errors.New("storage: file storage needs a Unix system (flock)")
 }
+
+func unlockFolder(f *os.File) error { return f.Close() }

@@ -3,6 +3,7 @@
 package storage
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -31,4 +32,10 @@ func lockFolder(dir string) (*os.File, error) {
 		_, _ = f.WriteAt(fmt.Appendf(nil, "%d\n", os.Getpid()), 0)
 	}
 	return f, nil
+}
+
+// unlockFolder lets others in. The explicit unlock counts: a process that this one is
+// just starting still has a copy of the file, and with it a lock that was only closed.
+func unlockFolder(f *os.File) error {
+	return errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close())
 }
