@@ -1,19 +1,25 @@
 package webhook_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/aes"
+	"crypto/cipher"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"maps"
 	"net/http"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	webhook "github.com/tvzero/tokenvault/webhook-sdk"
+	"github.com/tvzero/tokenvault/webhook-sdk/custody"
 	"github.com/tvzero/tokenvault/webhook-sdk/mint"
 	"github.com/tvzero/tokenvault/webhook-sdk/storage"
 	"github.com/tvzero/tokenvault/webhook-sdk/webhooktest"
@@ -281,25 +287,82 @@ func TestNoRecordNoRelease(t *testing.T) {
 	check()
 }
 
-// A document of version 1, as others' webhooks wrote them.
+// A document of version 1, as others' webhooks wrote them: no associated data, a
+// data key of its own, no creationId.
 func TestADocumentOfVersion1IsReadAndBoundAtItsNextWrite(t *testing.T) {
 	t.Parallel()
-	wh, tv, _ := bound(t)
-	fields := map[string]string{}
-	v1 := map[string]any{"v": 1, "alg": "AES-256-GCM", "fields": fields, "meta": map[string]any{"serviceName": "old", "tokenType": "PlainText"}}
-	fields["accessToken"] = base64.StdEncoding.EncodeToString(make([]byte, 40))
-	data, err := json.Marshal(v1)
+	first, tv, c := bound(t)
+	first.Stop()
+	key := bytes.Repeat([]byte{9}, 32)
+	addV1Key(t, filepath.Join(first.Dir, "keys.json"), key)
+	wh := webhooktest.Start(t, first.Dir, webhooktest.WithClock(c.now))
+	tv.URL = wh.URL
+	putV1(t, wh, "old", key, "ghp_old")
+	putV1(t, wh, "damaged", bytes.Repeat([]byte{8}, 32), "ghp_damaged")
+
+	if got := tv.AgentCredential("old")["accessToken"]; got != "ghp_old" {
+		t.Errorf("the token of version 1 is %v, want ghp_old", got)
+	}
+	check := unchanged(t, wh)
+	notes := func(key string) map[string]any {
+		return op("set", "tokens", map[string]any{"key": key, "data": map[string]any{"notes": "x"}})
+	}
+	// A field that does not open is an error, and stays as it is.
+	refused(t, tv.Redeem(wire.PathCredential, tv.Ticket(wire.PurposeUserReveal, "damaged")), http.StatusInternalServerError, wire.CodeInternal)
+	refused(t, tv.TryOperate(notes("damaged")), http.StatusInternalServerError, wire.CodeInternal)
+	check()
+
+	tv.Operate(notes("old"))
+	item, err := wh.Storage.Get(t.Context(), storage.CollectionTokens, "old")
 	if err != nil {
 		t.Fatal(err)
 	}
-	item := storage.Item{Key: "old", Meta: v1["meta"].(map[string]any), Data: data}
-	if err := wh.Storage.Put(t.Context(), storage.CollectionTokens, item, storage.Condition{}); err != nil {
+	document, err := custody.ParseDocument(item.Data)
+	if err != nil || document.V != 2 || document.CreationID() == "" {
+		t.Errorf("after a write the document is of version %d with creationId %q (%v), want 2 and one", document.V, document.CreationID(), err)
+	}
+	if got := tv.AgentCredential("old")["accessToken"]; got != "ghp_old" {
+		t.Errorf("after a write the token is %v, want ghp_old", got)
+	}
+}
+
+func addV1Key(t *testing.T, path string, key []byte) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	check := unchanged(t, wh)
-	// A field that does not open is an error, and stays as it is.
-	refused(t, tv.Redeem(wire.PathCredential, tv.Ticket(wire.PurposeUserReveal, "old")), http.StatusInternalServerError, wire.CodeInternal)
-	refused(t, tv.TryOperate(op("set", "tokens", map[string]any{"key": "old", "data": map[string]any{"notes": "x"}})),
-		http.StatusInternalServerError, wire.CodeInternal)
-	check()
+	var content map[string]any
+	if err := json.Unmarshal(text, &content); err != nil {
+		t.Fatal(err)
+	}
+	content["v1Keys"] = []string{base64.StdEncoding.EncodeToString(key)}
+	if text, err = json.Marshal(content); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func putV1(t *testing.T, wh *webhooktest.Webhook, service string, key []byte, secret string) {
+	t.Helper()
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	meta := map[string]any{"serviceName": service, "tokenType": "PlainText"}
+	data, err := json.Marshal(map[string]any{"v": 1, "alg": "AES-256-GCM", "meta": meta, "fields": map[string]string{
+		"accessToken": base64.StdEncoding.EncodeToString(aead.Seal(nil, nil, []byte(secret), nil)),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := wh.Storage.Put(t.Context(), storage.CollectionTokens, storage.Item{Key: service, Meta: meta, Data: data}, storage.Condition{}); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -36,6 +36,13 @@ func NewTV(t testing.TB, url string) *TV {
 	return &TV{URL: url, Owner: "owner-1", Agent: "agent-1", Now: time.Now, Client: http.DefaultClient, t: t}
 }
 
+// In is the same TV in a subtest or a fuzz target, which then is what ends.
+func (tv *TV) In(t testing.TB) *TV {
+	copied := *tv
+	copied.t = t
+	return &copied
+}
+
 // An Answer is what a webhook answered.
 type Answer struct {
 	Status int
