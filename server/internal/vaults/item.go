@@ -78,6 +78,9 @@ func line(t text, most int) string { return strings.TrimSpace(clean(string(t), m
 
 // clean cuts text to most characters and drops those that a page cannot show.
 func clean(s string, most int, lines bool) string {
+	if len(s) <= most && readable(s, most, lines) {
+		return s
+	}
 	var b strings.Builder
 	count := 0
 	for _, r := range s {

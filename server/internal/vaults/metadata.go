@@ -180,24 +180,19 @@ func (s *Service) DeleteTokens(ctx context.Context, p grants.Principal, client a
 }
 
 func (s *Service) deleteToken(ctx context.Context, p grants.Principal, client audit.Client, service string) error {
+	// A webhook need not say that there was nothing to delete.
+	if _, err := s.Find(ctx, p.AccountID, service); err != nil {
+		return err
+	}
 	e := event(audit.Delete, p, client)
 	e.Service = service
 	return s.deps.Audit.Do(ctx, e, func(ctx context.Context) error {
 		return s.withWebhook(ctx, p.AccountID, func(c *Custody) error {
-			vault := c.Binding.VaultID
-			_, err := s.deps.Index.Token(ctx, p.AccountID, vault, service)
-			known := err == nil
-			if ignoreMissing(err) != nil {
-				return indexError(err)
-			}
-			err = s.deps.Documents.Delete(ctx, c.target(), wire.CollectionTokens, service)
-			if fault.CodeOf(err) == fault.TokenNotFound && known {
-				err = nil // gone already, perhaps by an attempt whose answer was lost
-			}
-			if err != nil {
+			err := s.deps.Documents.Delete(ctx, c.target(), wire.CollectionTokens, service)
+			if err != nil && fault.CodeOf(err) != fault.TokenNotFound { // gone already is gone, too
 				return err
 			}
-			return indexError(ignoreMissing(s.deps.Index.DeleteToken(ctx, p.AccountID, vault, service)))
+			return indexError(ignoreMissing(s.deps.Index.DeleteToken(ctx, p.AccountID, c.Binding.VaultID, service)))
 		})
 	})
 }

@@ -19,7 +19,7 @@ const (
 	maxFullSyncs = 2               // at once, since each may hold maxIndexText
 	maxIndexText = 32 << 20        // bytes of texts that one list may bring
 	onePage      = 100             // items a page of a list that should have one
-	indexPage    = 5000            // rows of the index read at once
+	indexPage    = 1000            // rows of the index read at once
 	maxRemovals  = 1000            // rows removed one by one
 )
 

@@ -267,7 +267,7 @@ func TestAListOfMoreThanOnePageOfTheIndexIsFollowed(t *testing.T) {
 				l.storage = func(w http.ResponseWriter, _ wire.StorageRequest) { says(w, 200, wire.StorageResponse{Items: items}) }
 			})
 		}
-		for _, n := range []int{5200, 5100, 3} { // removed one by one, and then nearly all at once
+		for _, n := range []int{1100, 1050, 3} { // removed one by one, and then nearly all at once
 			serve(n)
 			if got := w.sync(""); got != n {
 				t.Errorf("synced %d, want %d", got, n)

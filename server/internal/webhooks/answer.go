@@ -60,19 +60,28 @@ func (a *answer) decode(requestID string, out any) *failure {
 	if err := checkDepth(a.body, maxDepth); err != nil {
 		return a.misbehaved(err, "The webhook's answer nests deeper than %d levels. Check that the URL leads to a Token Vault webhook.", maxDepth)
 	}
-	if requestID != "" {
-		var echo struct {
-			RequestID string `json:"requestId"`
-		}
-		if err := json.Unmarshal(a.body, &echo); err == nil && echo.RequestID != "" && echo.RequestID != requestID {
-			return a.misbehaved(nil, "The webhook answered another request than the one that was sent. Check that no cache stands before it.")
-		}
-	}
 	if err := json.Unmarshal(a.body, out); err != nil {
 		// The decoder's words may quote the answer: they stay out.
 		return a.misbehaved(nil, "The webhook's answer is not the JSON that the protocol asks for. Check that the URL leads to a Token Vault webhook, and update it.")
 	}
+	if repeated := repeatedID(out); requestID != "" && repeated != "" && repeated != requestID {
+		return a.misbehaved(nil, "The webhook answered another request than the one that was sent. Check that no cache stands before it.")
+	}
 	return nil
+}
+
+// repeatedID is the request id that an answer repeats; one that repeats none is
+// taken as it is.
+func repeatedID(out any) string {
+	switch said := out.(type) {
+	case *wire.HealthResponse:
+		return said.RequestID
+	case *wire.StorageResponse:
+		return said.RequestID
+	case *listPage:
+		return said.RequestID
+	}
+	return ""
 }
 
 // misbehaved is a WEBHOOK_UNAVAILABLE that another attempt would not change.
