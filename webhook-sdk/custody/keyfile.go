@@ -152,7 +152,8 @@ func create(path string, random io.Reader) error {
 		return fmt.Errorf("custody: no randomness for the key file: %w", err)
 	}
 	temp := path + tempInfix + hex.EncodeToString(suffix[:])
-	defer os.Remove(temp)
+	// If this fails, or a crash comes first, the next load removes it.
+	defer func() { _ = os.Remove(temp) }()
 	if err := writeDurably(temp, append(content, '\n')); err != nil {
 		return fmt.Errorf("%w: %w", ErrKeyFile, err)
 	}

@@ -175,7 +175,8 @@ func (k *Keys) SealKey() *wire.SealKey {
 // SignKey is the webhook's Ed25519 public key, standard base64. TV pins it when the
 // webhook is bound.
 func (k *Keys) SignKey() string {
-	return base64.StdEncoding.EncodeToString(k.sign.Public().(ed25519.PublicKey))
+	// RFC 8032 as crypto/ed25519 has it: a private key is the seed and the public key.
+	return base64.StdEncoding.EncodeToString(k.sign[ed25519.SeedSize:])
 }
 
 // WebhookID names this webhook: it comes from the root, so it stays when the data
