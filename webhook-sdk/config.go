@@ -90,34 +90,61 @@ func (AdminSecret) MarshalText() ([]byte, error) {
 	return nil, errors.New("webhook: an admin secret is not marshalled")
 }
 
-// validate returns all problems at once, and the parsed URLs: base without a
-// trailing slash, tv "" or an origin.
-func (c Config) validate() (base *url.URL, tv string, err error) {
+// A ConfigError is one problem of a Config.
+type ConfigError struct {
+	Field   string // of Config
+	Problem string // completes a sentence that begins with the field; holds no secret
+}
+
+func (e *ConfigError) Error() string { return "webhook: Config." + e.Field + " " + e.Problem }
+
+// Validate returns all problems of a configuration at once, each a *ConfigError,
+// joined. It does not look at Keys and Storage, so that it can come before they are
+// opened.
+func (c Config) Validate() error {
 	var problems []error
-	if c.Keys == nil {
-		problems = append(problems, errors.New("webhook: Config.Keys is missing"))
-	}
-	if c.Storage == nil {
-		problems = append(problems, errors.New("webhook: Config.Storage is missing"))
-	}
-	base, err = parseBase(c.ExternalURL, c.Outbound.AllowPrivate)
-	if err != nil {
-		problems = append(problems, fmt.Errorf("webhook: Config.ExternalURL %w", err))
-	}
-	if c.TokenVaultURL != "" {
-		if tv, err = parseOrigin(c.TokenVaultURL); err != nil {
-			problems = append(problems, fmt.Errorf("webhook: Config.TokenVaultURL %w", err))
+	add := func(field string, err error) {
+		if err != nil {
+			problems = append(problems, &ConfigError{Field: field, Problem: err.Error()})
 		}
 	}
+	_, err := parseBase(c.ExternalURL, c.Outbound.AllowPrivate)
+	add("ExternalURL", err)
+	if c.TokenVaultURL != "" {
+		_, err := parseOrigin(c.TokenVaultURL)
+		add("TokenVaultURL", err)
+	}
 	if c.AdminSecret != "" && len(c.AdminSecret) < minAdminSecret {
-		problems = append(problems, fmt.Errorf("webhook: Config.AdminSecret is shorter than %d bytes", minAdminSecret))
+		add("AdminSecret", fmt.Errorf("is shorter than %d bytes", minAdminSecret))
 	}
 	for _, p := range c.Purposes {
 		if !slices.Contains(servedPurposes(), p) {
-			problems = append(problems, fmt.Errorf("webhook: Config.Purposes: this webhook knows no purpose %q", string(p)))
+			add("Purposes", fmt.Errorf("has %q, which this webhook does not know", string(p)))
 		}
 	}
-	return base, tv, errors.Join(problems...)
+	return errors.Join(problems...)
+}
+
+// parsed is the URLs of a valid configuration: base without a trailing slash, tv ""
+// or an origin.
+func (c Config) parsed() (base *url.URL, tv string, err error) {
+	problems := c.Validate()
+	if c.Keys == nil {
+		problems = errors.Join(problems, &ConfigError{"Keys", "is missing"})
+	}
+	if c.Storage == nil {
+		problems = errors.Join(problems, &ConfigError{"Storage", "is missing"})
+	}
+	if problems != nil {
+		return nil, "", problems
+	}
+	if base, err = parseBase(c.ExternalURL, c.Outbound.AllowPrivate); err != nil {
+		return nil, "", err
+	}
+	if c.TokenVaultURL != "" {
+		tv, err = parseOrigin(c.TokenVaultURL)
+	}
+	return base, tv, err
 }
 
 func servedPurposes() []wire.Purpose {

@@ -37,6 +37,9 @@ func (w *Webhook) SetupLink(ctx context.Context) (string, error) {
 	return w.url(wire.PathBind) + "?" + paramSetup + "=" + text, nil
 }
 
+// Bound reports whether a TV has closed the set-up: it has the secret, and used it.
+func (w *Webhook) Bound() bool { return w.bindings.bound() }
+
 // NeedsSetupLink reports whether the first binding is still to come and needs a
 // secret.
 func (w *Webhook) NeedsSetupLink() bool { return !w.bindings.bound() && !w.openHost }

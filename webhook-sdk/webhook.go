@@ -66,7 +66,7 @@ type handlerFunc func(rw http.ResponseWriter, r *http.Request) error
 // New makes a webhook, and reads the state of its binding from the storage. All
 // problems of the configuration are reported at once.
 func New(c Config) (*Webhook, error) {
-	base, tv, err := c.validate()
+	base, tv, err := c.parsed()
 	if err != nil {
 		return nil, err
 	}

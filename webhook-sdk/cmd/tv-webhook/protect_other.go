@@ -1,0 +1,6 @@
+//go:build !linux
+
+package main
+
+// protectMemory is for Linux alone.
+func protectMemory() error { return nil }
