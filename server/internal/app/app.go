@@ -42,16 +42,27 @@ type App struct {
 	listener net.Listener
 	metrics  net.Listener // nil: none
 	http     *http.Server
+	seams    seams
+}
+
+// seams are what tests put in the place of the world. Zero fields are the world.
+type seams struct {
+	wait    func(ctx context.Context, d time.Duration) error // between two attempts at a webhook
+	timeout time.Duration                                    // of an attempt
 }
 
 // New opens and migrates the database, makes every part, and listens; requests
 // wait until Run. Close what New made by running it with an ended context.
-func New(ctx context.Context, c config.Config, logger *slog.Logger) (_ *App, err error) {
+func New(ctx context.Context, c config.Config, logger *slog.Logger) (*App, error) {
+	return newApp(ctx, c, logger, seams{})
+}
+
+func newApp(ctx context.Context, c config.Config, logger *slog.Logger, world seams) (_ *App, err error) {
 	keys, err := custody.ParseKeyring(c.ServerKeys)
 	if err != nil {
 		return nil, fmt.Errorf("TOKENVAULT_SERVER_KEYS: %w", err)
 	}
-	a := &App{config: c, logger: logger, gate: cache.NewGate(time.Now)}
+	a := &App{config: c, logger: logger, gate: cache.NewGate(time.Now), seams: world}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.close())
@@ -90,7 +101,9 @@ func (a *App) services(keys *custody.Keyring) (err error) {
 	}); err != nil {
 		return err
 	}
-	a.webhooks = webhooks.New(webhooks.Options{AllowPrivate: a.config.AllowPrivateNetworks, Logger: a.logger})
+	a.webhooks = webhooks.New(webhooks.Options{
+		AllowPrivate: a.config.AllowPrivateNetworks, Timeout: a.seams.timeout, Wait: a.seams.wait, Logger: a.logger,
+	})
 	a.vaults = vaults.New(vaults.Deps{
 		Accounts: a.store, Bindings: a.store, Containers: a.store, Index: a.store, Keyring: keys,
 		Pairing: a.webhooks, Documents: a.webhooks, Audit: a.audit, Gate: a.gate,
