@@ -149,6 +149,10 @@ func storeUntilKilled(tv *webhooktest.TV, p *process, known *ledger, stores []in
 			}
 		})
 	}
+	go func() { // when all are through, answered or not
+		group.Wait()
+		once.Do(func() { close(reached) })
+	}()
 	<-reached
 	<-time.After(moment) // where in a store the kill falls is what is random
 	_ = p.end(syscall.SIGKILL)
