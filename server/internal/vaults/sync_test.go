@@ -179,7 +179,6 @@ func TestAFailedSyncChangesNothing(t *testing.T) {
 			l.storage = func(w http.ResponseWriter, _ wire.StorageRequest) { lists(w, `{"serviceName":"github"}`) }
 		})
 		w.sync("")
-		notes := strings.Repeat("n", 8000)
 		failures := map[string]func(w http.ResponseWriter, r wire.StorageRequest){
 			"breaks off after a page": func(w http.ResponseWriter, r wire.StorageRequest) {
 				if r.Options.After != "" {
@@ -189,15 +188,6 @@ func TestAFailedSyncChangesNothing(t *testing.T) {
 				says(w, 200, wire.StorageResponse{Items: []wire.StorageItem{{Key: "new"}}, Pagination: &wire.Pagination{HasMore: true, NextCursor: "2"}})
 			},
 			"garbage": func(w http.ResponseWriter, _ wire.StorageRequest) { says(w, 200, "tokens") },
-			"more text than memory": func(w http.ResponseWriter, r wire.StorageRequest) {
-				n := 0
-				_, _ = fmt.Sscan(r.Options.After, &n)
-				page := wire.StorageResponse{Items: []wire.StorageItem{}, Pagination: &wire.Pagination{HasMore: true, NextCursor: fmt.Sprint(n + 1)}}
-				for i := range 400 {
-					page.Items = append(page.Items, wire.StorageItem{Key: fmt.Sprintf("t%d-%d", n, i), Meta: json.RawMessage(`{"notes":"` + notes + `"}`)})
-				}
-				says(w, 200, page)
-			},
 		}
 		for name, storage := range failures {
 			l.change(func(l *liar) { l.storage = storage })
@@ -212,6 +202,33 @@ func TestAFailedSyncChangesNothing(t *testing.T) {
 		wantCode(t, err, fault.WebhookAuthFailed)
 		w.wantNames("github")
 	})
+}
+
+// On one database alone: what is refused never gets there.
+func TestAListOfMoreTextThanThisServerTakesIsRefused(t *testing.T) {
+	t.Parallel()
+	w, l := boundLiar(t, storetest.Open(t, storetest.URL(t, store.SQLite)))
+	notes := strings.Repeat("n", 8000)
+	l.change(func(l *liar) {
+		l.storage = func(w http.ResponseWriter, r wire.StorageRequest) {
+			n := 0
+			_, _ = fmt.Sscan(r.Options.After, &n)
+			page := wire.StorageResponse{Items: []wire.StorageItem{}, Pagination: &wire.Pagination{HasMore: true, NextCursor: fmt.Sprint(n + 1)}}
+			for i := range 400 {
+				page.Items = append(page.Items, wire.StorageItem{Key: fmt.Sprintf("t%d-%d", n, i), Meta: json.RawMessage(`{"notes":"` + notes + `"}`)})
+			}
+			says(w, 200, page)
+		}
+	})
+	before := len(l.seen())
+	_, err := w.Sync(t.Context(), w.user, w.client, "")
+	if fault.CodeOf(err) != fault.WebhookUnavailable || !strings.Contains(err.Error(), "32 MiB") {
+		t.Errorf("Sync: %v, want WEBHOOK_UNAVAILABLE that names the limit", err)
+	}
+	if got := len(l.seen()) - before; got > 12 {
+		t.Errorf("%d pages were read, want it to stop at 32 MiB", got)
+	}
+	w.wantNames("")
 }
 
 // A token that is stored and indexed while a whole list is being read is not in
