@@ -41,7 +41,8 @@ func StatusOf(err error) int {
 // name addresses: they would say what is in the server's own network.
 func (c *Client) unreachable(ctx context.Context, err error) *failure {
 	var certificate *tls.CertificateVerificationError
-	message, retry := "", true
+	var message string
+	retry := true
 	switch {
 	case ctx.Err() != nil:
 		message, retry = "The call to the webhook was given up before it answered. Try again.", false
