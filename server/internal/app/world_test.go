@@ -80,17 +80,23 @@ type server struct {
 	t      testing.TB
 }
 
+// A setup is what a server under test is started with.
+type setup struct {
+	config.Config
+	timeout time.Duration // of an attempt at a webhook; 0: the real one
+}
+
 // start runs a server on a database until the test ends. It does not pause
 // between attempts at a webhook.
-func start(t testing.TB, database, keys string, options ...func(*config.Config)) *server {
+func start(t testing.TB, database, keys string, options ...func(*setup)) *server {
 	t.Helper()
 	public, err := url.Parse("http://127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := config.Config{
+	c := setup{Config: config.Config{
 		Listen: "127.0.0.1:0", PublicURL: public, DatabaseURL: database, ServerKeys: keys, AllowPrivateNetworks: true, OpenRegistration: true,
-	}
+	}}
 	for _, option := range options {
 		option(&c)
 	}
@@ -98,7 +104,7 @@ func start(t testing.TB, database, keys string, options ...func(*config.Config))
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
 	noPause := func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
-	s.App, err = app.NewImpatient(ctx, c, slog.New(slog.NewTextHandler(s.log, nil)), noPause, 0)
+	s.App, err = app.NewImpatient(ctx, c.Config, slog.New(slog.NewTextHandler(s.log, nil)), noPause, c.timeout)
 	if err != nil {
 		cancel()
 		t.Fatalf("New: %v", err)
