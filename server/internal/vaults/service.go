@@ -100,6 +100,9 @@ type Deps struct {
 	AllowPrivate bool
 	// OwnHost is the host of the server's public URL.
 	OwnHost string
+	// MaxListText is how many bytes of names, notes and tags one webhook's list may
+	// bring; 0 = 32 MiB.
+	MaxListText int
 }
 
 // Service is what accounts do with their vaults. It may be used concurrently.
@@ -115,6 +118,9 @@ type Service struct {
 
 // New makes the service.
 func New(d Deps) *Service {
+	if d.MaxListText <= 0 {
+		d.MaxListText = maxListText
+	}
 	return &Service{
 		deps:     d,
 		custody:  cache.New[uuid.UUID, *Custody](d.Gate),

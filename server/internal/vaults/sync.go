@@ -16,8 +16,8 @@ import (
 
 const (
 	syncTimeout  = 2 * time.Minute // of a whole list, however many pages
-	maxFullSyncs = 2               // at once, since each may hold maxIndexText
-	maxIndexText = 32 << 20        // bytes of texts that one list may bring
+	maxFullSyncs = 2               // at once, since each may hold a list of maxListText
+	maxListText  = 32 << 20        // bytes
 	onePage      = 100             // items a page of a list that should have one
 	indexPage    = 1000            // rows of the index read at once
 	maxRemovals  = 1000            // rows removed one by one
@@ -98,8 +98,8 @@ func (s *Service) readList(ctx context.Context, c *Custody) ([]models.Token, err
 			skipped++
 			continue
 		}
-		if size += textSize(t); size > maxIndexText {
-			return nil, fault.New(fault.WebhookUnavailable, "The webhook's list holds more than %d MiB of names and notes, which is more than this server takes.", maxIndexText>>20)
+		if size += textSize(t); size > s.deps.MaxListText {
+			return nil, fault.New(fault.WebhookUnavailable, "The webhook's list holds more than %d bytes of names and notes, which is more than this server takes.", s.deps.MaxListText)
 		}
 		names[t.ServiceName] = struct{}{}
 		found = append(found, s.owned(t, c))

@@ -207,14 +207,15 @@ func TestAFailedSyncChangesNothing(t *testing.T) {
 // On one database alone: what is refused never gets there.
 func TestAListOfMoreTextThanThisServerTakesIsRefused(t *testing.T) {
 	t.Parallel()
-	w, l := boundLiar(t, storetest.Open(t, storetest.URL(t, store.SQLite)))
-	notes := strings.Repeat("n", 8000)
+	const limit = 100_000
+	w, l := boundLiar(t, storetest.Open(t, storetest.URL(t, store.SQLite)), func(d *vaults.Deps) { d.MaxListText = limit })
+	notes := strings.Repeat("n", 8000) // of 2 items a page: the 13th is too much
 	l.change(func(l *liar) {
 		l.storage = func(w http.ResponseWriter, r wire.StorageRequest) {
 			n := 0
 			_, _ = fmt.Sscan(r.Options.After, &n)
 			page := wire.StorageResponse{Items: []wire.StorageItem{}, Pagination: &wire.Pagination{HasMore: true, NextCursor: fmt.Sprint(n + 1)}}
-			for i := range 400 {
+			for i := range 2 {
 				page.Items = append(page.Items, wire.StorageItem{Key: fmt.Sprintf("t%d-%d", n, i), Meta: json.RawMessage(`{"notes":"` + notes + `"}`)})
 			}
 			says(w, 200, page)
@@ -222,11 +223,11 @@ func TestAListOfMoreTextThanThisServerTakesIsRefused(t *testing.T) {
 	})
 	before := len(l.seen())
 	_, err := w.Sync(t.Context(), w.user, w.client, "")
-	if fault.CodeOf(err) != fault.WebhookUnavailable || !strings.Contains(err.Error(), "32 MiB") {
+	if fault.CodeOf(err) != fault.WebhookUnavailable || !strings.Contains(err.Error(), "100000 bytes") {
 		t.Errorf("Sync: %v, want WEBHOOK_UNAVAILABLE that names the limit", err)
 	}
-	if got := len(l.seen()) - before; got > 12 {
-		t.Errorf("%d pages were read, want it to stop at 32 MiB", got)
+	if got := len(l.seen()) - before; got != 7 {
+		t.Errorf("%d pages were read, want it to stop in the 7th", got)
 	}
 	w.wantNames("")
 }
