@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/tvzero/tokenvault/webhook-sdk/custody"
 	"github.com/tvzero/tokenvault/webhook-sdk/netguard"
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
 )
@@ -36,19 +35,19 @@ func (w *Webhook) proxy(rw http.ResponseWriter, r *http.Request, body []byte) er
 	if err != nil {
 		return err
 	}
-	document, _, err := w.loadToken(r.Context(), ticket.Service)
+	stored, err := w.loadToken(r.Context(), ticket.Service)
 	if err == nil {
-		err = w.checkUpstream(ticket, document, call.url)
+		err = w.checkUpstream(ticket, stored, call.url)
 	}
 	var credential string
 	if err == nil {
-		credential, err = w.proxyCredential(r.Context(), ticket, document)
+		credential, err = w.proxyCredential(r.Context(), stored)
 	}
 	var upstream *http.Request
 	if err == nil {
 		upstream, err = call.request(r.Context(), credential)
 	}
-	rec := w.recordOf(r, actionProxy, ticket, document.CreationID(), outcomeOf(err))
+	rec := w.recordOf(r, actionProxy, ticket, stored.creationID(), outcomeOf(err))
 	rec.Upstream, _ = canonicalOrigin(call.url)
 	// Before the credential leaves, not after.
 	if failure := w.appendRecord(r.Context(), rec); err == nil {
@@ -62,11 +61,11 @@ func (w *Webhook) proxy(rw http.ResponseWriter, r *http.Request, body []byte) er
 
 // checkUpstream holds the ticket against the stored token, and the URL against the
 // token's allowedHosts.
-func (w *Webhook) checkUpstream(ticket wire.Ticket, document custody.Document, u *url.URL) error {
-	if err := checkConstraints(ticket, document.CreationID()); err != nil {
+func (w *Webhook) checkUpstream(ticket wire.Ticket, stored token, u *url.URL) error {
+	if err := checkConstraints(ticket, stored.creationID()); err != nil {
 		return err
 	}
-	if !hostAllowed(document.Meta, u) {
+	if !hostAllowed(stored.meta(), u) {
 		return refuse(wire.CodeForbidden, "the upstream is not one of the token's allowedHosts, to which alone its credential goes")
 	}
 	if err := w.policy.CheckURL(u); err != nil {
@@ -77,22 +76,28 @@ func (w *Webhook) checkUpstream(ticket wire.Ticket, document custody.Document, u
 
 // proxyCredential is what stands for ${TOKEN}: what /v1/credential would release as
 // accessToken.
-func (w *Webhook) proxyCredential(ctx context.Context, ticket wire.Ticket, document custody.Document) (string, error) {
-	var token map[string]any
-	var err error
-	switch document.Meta[metaTokenType] {
+func (w *Webhook) proxyCredential(ctx context.Context, stored token) (string, error) {
+	var credential string
+	switch stored.kind() {
 	case wire.TypeTOTP:
-		token, err = w.releaseCode(ticket.Service, document)
+		code, err := w.codeNow(stored)
+		if err != nil {
+			return "", err
+		}
+		credential = code.Value
 	case wire.TypeRawCredential:
-		token, err = w.releaseMinted(ctx, ticket.Service, document)
+		minted, err := w.releaseMinted(ctx, stored)
+		if err != nil {
+			return "", err
+		}
+		credential, _ = minted[wire.FieldAccessToken].(string)
 	default:
-		secrets, openErr := w.keys.OpenFields(ticket.Service, document, wire.FieldAccessToken)
-		token, err = map[string]any{wire.FieldAccessToken: secrets[wire.FieldAccessToken]}, openErr
+		secrets, err := stored.prepared.Open(wire.FieldAccessToken)
+		if err != nil {
+			return "", err
+		}
+		credential = secrets[wire.FieldAccessToken]
 	}
-	if err != nil {
-		return "", err
-	}
-	credential, _ := token[wire.FieldAccessToken].(string)
 	if credential == "" {
 		return "", refuse(wire.CodeInvalidRequest, "the token has no access token to put into a request")
 	}

@@ -4,13 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
 	"github.com/tvzero/tokenvault/totp"
-	"github.com/tvzero/tokenvault/webhook-sdk/custody"
 	"github.com/tvzero/tokenvault/webhook-sdk/mint"
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
 )
@@ -18,26 +18,26 @@ import (
 // credential answers GET and POST /v1/credential: an agent, or the owner's browser,
 // gets what a ticket is for.
 func (w *Webhook) credential(rw http.ResponseWriter, r *http.Request) error {
-	ticket, document, err := w.openForRelease(rw, r, actionCredential, wire.PurposeAgentCredential, wire.PurposeUserReveal)
+	ticket, stored, err := w.openForRelease(rw, r, actionCredential, wire.PurposeAgentCredential, wire.PurposeUserReveal)
 	if err != nil {
 		return err
 	}
-	token, err := w.releasable(r.Context(), ticket, document)
-	if err := w.recordRelease(r, actionCredential, ticket, document, err); err != nil {
+	released, err := w.releasable(r.Context(), ticket, stored)
+	if err := w.recordRelease(r, actionCredential, ticket, stored, err); err != nil {
 		return err
 	}
-	return writeJSON(rw, http.StatusOK, wire.CredentialResponse{Token: token})
+	return writeJSON(rw, http.StatusOK, wire.CredentialResponse{Token: released})
 }
 
 // totpCode answers GET and POST /v1/totp-code.
 func (w *Webhook) totpCode(rw http.ResponseWriter, r *http.Request) error {
-	ticket, document, err := w.openForRelease(rw, r, actionTOTPCode,
+	ticket, stored, err := w.openForRelease(rw, r, actionTOTPCode,
 		wire.PurposeTOTPCode, wire.PurposeAgentCredential, wire.PurposeUserReveal)
 	if err != nil {
 		return err
 	}
-	code, err := w.codeNow(ticket.Service, document)
-	if err := w.recordRelease(r, actionTOTPCode, ticket, document, err); err != nil {
+	code, err := w.codeNow(stored)
+	if err := w.recordRelease(r, actionTOTPCode, ticket, stored, err); err != nil {
 		return err
 	}
 	return writeJSON(rw, http.StatusOK, wire.TOTPResponse{
@@ -49,34 +49,33 @@ func (w *Webhook) totpCode(rw http.ResponseWriter, r *http.Request) error {
 // openForRelease does what both have in common: deny list, ticket, token, and what
 // the ticket says of it. The deny list comes first: it is cheapest, and who is on it
 // learns nothing.
-func (w *Webhook) openForRelease(rw http.ResponseWriter, r *http.Request, a action, purposes ...wire.Purpose) (wire.Ticket, custody.Document, error) {
-	var none custody.Document
+func (w *Webhook) openForRelease(rw http.ResponseWriter, r *http.Request, a action, purposes ...wire.Purpose) (wire.Ticket, token, error) {
 	if err := w.clients.allow(r); err != nil {
-		return wire.Ticket{}, none, err
+		return wire.Ticket{}, token{}, err
 	}
 	request, err := ticketRequest(rw, r)
 	if err != nil {
-		return wire.Ticket{}, none, err
+		return wire.Ticket{}, token{}, err
 	}
 	ticket, err := w.useTicket(r.Context(), request.Ticket, request.Service, purposes...)
 	if err != nil {
-		return wire.Ticket{}, none, err
+		return wire.Ticket{}, token{}, err
 	}
-	document, _, err := w.loadToken(r.Context(), ticket.Service)
+	stored, err := w.loadToken(r.Context(), ticket.Service)
 	if err == nil {
-		err = checkConstraints(ticket, document.CreationID())
+		err = checkConstraints(ticket, stored.creationID())
 	}
 	if err != nil {
-		return ticket, none, w.recordRelease(r, a, ticket, document, err)
+		return ticket, token{}, w.recordRelease(r, a, ticket, stored, err)
 	}
-	return ticket, document, nil
+	return ticket, stored, nil
 }
 
 // recordRelease writes the record of an attempt before its answer leaves, and
 // returns what the caller gets to see. A release whose record cannot be written
 // does not happen.
-func (w *Webhook) recordRelease(r *http.Request, a action, ticket wire.Ticket, document custody.Document, failure error) error {
-	err := w.record(r, a, ticket, document.CreationID(), outcomeOf(failure))
+func (w *Webhook) recordRelease(r *http.Request, a action, ticket wire.Ticket, stored token, failure error) error {
+	err := w.record(r, a, ticket, stored.creationID(), outcomeOf(failure))
 	if failure != nil {
 		return failure
 	}
@@ -113,40 +112,41 @@ func ticketRequest(rw http.ResponseWriter, r *http.Request) (wire.TicketRequest,
 // releasable is what leaves the webhook of a token: a code for a TOTP secret, a
 // minted token for a raw credential, and else the stored fields, the refresh token
 // only for the owner.
-func (w *Webhook) releasable(ctx context.Context, ticket wire.Ticket, document custody.Document) (map[string]any, error) {
-	switch document.Meta[metaTokenType] {
+func (w *Webhook) releasable(ctx context.Context, ticket wire.Ticket, stored token) (map[string]any, error) {
+	switch stored.kind() {
 	case wire.TypeTOTP:
-		return w.releaseCode(ticket.Service, document)
+		return w.releaseCode(stored)
 	case wire.TypeRawCredential:
-		return w.releaseMinted(ctx, ticket.Service, document)
+		return w.releaseMinted(ctx, stored)
 	}
-	names := make([]string, 0, len(document.Fields))
-	for name := range document.Fields {
+	fields := stored.prepared.Document().Fields
+	names := make([]string, 0, len(fields))
+	for name := range fields {
 		if name != wire.FieldRefreshToken || ticket.Purpose == wire.PurposeUserReveal {
 			names = append(names, name)
 		}
 	}
-	secrets, err := w.keys.OpenFields(ticket.Service, document, names...)
+	secrets, err := stored.prepared.Open(names...)
 	if err != nil {
 		return nil, err
 	}
-	token := document.Meta // the document is this request's own
+	released := maps.Clone(stored.meta())
 	for name, secret := range secrets {
-		token[name] = secret
+		released[name] = secret
 	}
-	token[metaServiceName] = ticket.Service
-	return token, nil
+	released[metaServiceName] = stored.service
+	return released, nil
 }
 
-func (w *Webhook) releaseCode(service string, document custody.Document) (map[string]any, error) {
-	code, err := w.codeNow(service, document)
+func (w *Webhook) releaseCode(stored token) (map[string]any, error) {
+	code, err := w.codeNow(stored)
 	if err != nil {
 		return nil, err
 	}
 	return map[string]any{
 		wire.FieldAccessToken: code.Value,
 		metaTokenType:         wire.TypeTOTP,
-		metaServiceName:       service,
+		metaServiceName:       stored.service,
 		"remainingSeconds":    code.RemainingSeconds(),
 		"period":              int(code.Period / time.Second),
 		"digits":              code.Digits,
@@ -155,16 +155,16 @@ func (w *Webhook) releaseCode(service string, document custody.Document) (map[st
 }
 
 // codeNow makes the current code of a TOTP token.
-func (w *Webhook) codeNow(service string, document custody.Document) (totp.Code, error) {
-	if document.Meta[metaTokenType] != wire.TypeTOTP {
+func (w *Webhook) codeNow(stored token) (totp.Code, error) {
+	if stored.kind() != wire.TypeTOTP {
 		return totp.Code{}, refuse(wire.CodeNotTOTP, "the token is not a TOTP secret")
 	}
-	secrets, err := w.keys.OpenFields(service, document, wire.FieldTOTPSecret)
+	secrets, err := stored.prepared.Open(wire.FieldTOTPSecret)
 	if err != nil {
 		return totp.Code{}, err
 	}
 	failed := refuse(wire.CodeTOTPFailed, "the stored TOTP secret makes no code; store it again")
-	key, err := totpKey(secrets[wire.FieldTOTPSecret], document.Meta)
+	key, err := totpKey(secrets[wire.FieldTOTPSecret], stored.meta())
 	if err != nil {
 		return totp.Code{}, because(failed, err)
 	}
@@ -211,8 +211,8 @@ func totpKey(secret string, meta map[string]any) (totp.Key, error) {
 
 // releaseMinted turns a raw credential into a short-lived token. The raw one never
 // leaves, whoever asks: without a minter that knows it, nothing does.
-func (w *Webhook) releaseMinted(ctx context.Context, service string, document custody.Document) (map[string]any, error) {
-	secrets, err := w.keys.OpenFields(service, document, wire.FieldAccessToken)
+func (w *Webhook) releaseMinted(ctx context.Context, stored token) (map[string]any, error) {
+	secrets, err := stored.prepared.Open(wire.FieldAccessToken)
 	if err != nil {
 		return nil, err
 	}
@@ -222,24 +222,24 @@ func (w *Webhook) releaseMinted(ctx context.Context, service string, document cu
 	if !ok {
 		return nil, refuse(wire.CodeMintFailed, "this webhook has no minter for this kind of raw credential, and a raw credential never leaves it")
 	}
-	minted, err := minter.Mint(ctx, mint.Request{Raw: raw, Meta: document.Meta, Now: w.now(), Client: w.outbound})
+	minted, err := minter.Mint(ctx, mint.Request{Raw: raw, Meta: maps.Clone(stored.meta()), Now: w.now(), Client: w.outbound})
 	if err != nil {
 		return nil, mintRefusal(err)
 	}
 	if minted.AccessToken == "" || minted.AccessToken == secrets[wire.FieldAccessToken] {
 		return nil, refuse(wire.CodeMintFailed, "the minter made no token")
 	}
-	token := map[string]any{}
+	released := map[string]any{}
 	for name, value := range minted.Extra {
 		if !wire.IsSensitive(name) {
-			token[name] = value
+			released[name] = value
 		}
 	}
-	token[wire.FieldAccessToken] = minted.AccessToken
-	token[metaTokenType] = minted.TokenType
-	token[metaServiceName] = service
-	token[metaExpiresAt] = minted.ExpiresAt.UTC().Format(time.RFC3339)
-	return token, nil
+	released[wire.FieldAccessToken] = minted.AccessToken
+	released[metaTokenType] = minted.TokenType
+	released[metaServiceName] = stored.service
+	released[metaExpiresAt] = minted.ExpiresAt.UTC().Format(time.RFC3339)
+	return released, nil
 }
 
 // mintRefusal shows what a minter says of its failure. An error of another kind

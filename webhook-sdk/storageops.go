@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tvzero/tokenvault/webhook-sdk/custody"
 	"github.com/tvzero/tokenvault/webhook-sdk/storage"
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
 )
@@ -135,7 +136,7 @@ func (w *Webhook) list(ctx context.Context, collection string, options *wire.Lis
 	return answer, nil
 }
 
-// listable is metadata without any field whose name says that it is a secret:
+// listable takes from metadata any field whose name says that it is a secret:
 // none should be there, but others' documents are read too.
 func listable(meta map[string]any) map[string]any {
 	maps.DeleteFunc(meta, func(name string, _ any) bool { return wire.IsSensitive(name) })
@@ -165,11 +166,11 @@ func parseSince(value any) (time.Time, error) {
 // get shows the metadata of a token, and documents of TV's own.
 func (w *Webhook) get(ctx context.Context, collection, key string) (json.RawMessage, error) {
 	if collection == wire.CollectionTokens {
-		document, _, err := w.loadToken(ctx, key)
+		stored, err := w.loadToken(ctx, key)
 		if err != nil {
 			return nil, err
 		}
-		return json.Marshal(listable(document.Meta))
+		return json.Marshal(listable(maps.Clone(stored.meta())))
 	}
 	item, err := w.storage.Get(ctx, collection, key)
 	if errors.Is(err, storage.ErrNotFound) {
@@ -231,11 +232,11 @@ func (w *Webhook) setNotes(ctx context.Context, service string, data json.RawMes
 		return err
 	}
 	defer w.writes.lock(service)()
-	document, item, err := w.loadToken(ctx, service)
+	stored, err := w.loadToken(ctx, service)
 	if err != nil {
 		return err
 	}
-	meta := maps.Clone(document.Meta)
+	meta := maps.Clone(stored.meta())
 	for name, value := range given {
 		if name != metaDisplayName && name != metaNotes && name != metaTags {
 			if !sameJSON(value, meta[name]) {
@@ -250,8 +251,9 @@ func (w *Webhook) setNotes(ctx context.Context, service string, data json.RawMes
 			delete(meta, name)
 		}
 	}
+	document := stored.prepared.Document()
 	document.Meta = meta
-	if document.V == 1 {
+	if document.V == custody.VersionPlain {
 		// Written anew, a document is bound to its place.
 		secrets, err := w.keys.OpenToken(service, document)
 		if err != nil {
@@ -266,7 +268,7 @@ func (w *Webhook) setNotes(ctx context.Context, service string, data json.RawMes
 			return err
 		}
 	}
-	return w.saveToken(ctx, service, document, storage.Condition{IfVersion: item.Version})
+	return w.saveToken(ctx, service, document, storage.Condition{IfVersion: stored.version})
 }
 
 func sameJSON(a, b any) bool {

@@ -34,7 +34,7 @@ func (w *Webhook) store(rw http.ResponseWriter, r *http.Request) error {
 	if err := decodeInto(body, &request); err != nil {
 		return err
 	}
-	token, err := readTokenData(request.TokenData, w.policy.AllowPrivate)
+	data, err := readTokenData(request.TokenData, w.policy.AllowPrivate)
 	if err != nil {
 		return err
 	}
@@ -50,8 +50,8 @@ func (w *Webhook) store(rw http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	token.finish(ticket.Service, id, w.now())
-	document, err := w.keys.SealToken(ticket.Service, token.secrets, token.meta)
+	data.finish(ticket.Service, id, w.now())
+	document, err := w.keys.SealToken(ticket.Service, data.secrets, data.meta)
 	if err != nil {
 		return err
 	}

@@ -12,21 +12,49 @@ import (
 	"github.com/tvzero/tokenvault/webhook-sdk/storage"
 )
 
-// loadToken reads the document of a service's token. Its metadata is that which
-// the secrets are bound to, not the copy that lists show.
-func (w *Webhook) loadToken(ctx context.Context, service string) (custody.Document, storage.Item, error) {
+// A token is a stored one, not opened. It is shared: neither the document nor its
+// metadata may be changed.
+type token struct {
+	service  string
+	version  string // of what is stored
+	prepared *custody.Prepared
+}
+
+// meta is the metadata that the secrets are bound to, not the copy that lists show.
+func (t token) meta() map[string]any { return t.prepared.Document().Meta }
+
+func (t token) kind() any { return t.meta()[metaTokenType] }
+
+// creationID is "" for no token, and for one of version 1 that has none.
+func (t token) creationID() string {
+	if t.prepared == nil {
+		return ""
+	}
+	return t.prepared.Document().CreationID()
+}
+
+// loadToken reads the token of a service.
+func (w *Webhook) loadToken(ctx context.Context, service string) (token, error) {
 	item, err := w.storage.Get(ctx, storage.CollectionTokens, service)
 	if errors.Is(err, storage.ErrNotFound) {
-		return custody.Document{}, item, errTokenNotFound
+		return token{}, errTokenNotFound
 	}
 	if err != nil {
-		return custody.Document{}, item, fmt.Errorf("reading a token: %w", err)
+		return token{}, fmt.Errorf("reading a token: %w", err)
+	}
+	if prepared, ok := w.documents.get(item); ok {
+		return token{service: service, version: item.Version, prepared: prepared}, nil
 	}
 	document, err := custody.ParseDocument(item.Data)
 	if err != nil {
-		return custody.Document{}, item, fmt.Errorf("reading a token: %w", err)
+		return token{}, fmt.Errorf("reading a token: %w", err)
 	}
-	return document, item, nil
+	prepared, err := w.keys.Prepare(service, document)
+	if err != nil {
+		return token{}, fmt.Errorf("reading a token: %w", err)
+	}
+	w.documents.put(item, prepared)
+	return token{service: service, version: item.Version, prepared: prepared}, nil
 }
 
 // saveToken writes a document if the condition holds.

@@ -48,8 +48,10 @@ type Webhook struct {
 	replays  *once // request ids and MACs of signed requests
 	nonces   *once // of tickets
 	writes   *keyLocks
-	routes   map[string]route
-	origin   *http.CrossOriginProtection
+
+	documents *documents
+	routes    map[string]route
+	origin    *http.CrossOriginProtection
 
 	bindTemplate *template.Template
 }
@@ -78,7 +80,7 @@ func New(c Config) (*Webhook, error) {
 		clients:  &clients{trusted: slices.Clone(c.TrustedProxies), denied: slices.Clone(c.Deny)},
 		minters:  c.Minters, policy: c.Outbound,
 		replays: newOnce(maxRemembered), nonces: newOnce(maxRemembered),
-		writes: newKeyLocks(), origin: http.NewCrossOriginProtection(),
+		writes: newKeyLocks(), documents: newDocuments(), origin: http.NewCrossOriginProtection(),
 	}
 	w.setDefaults(c)
 	w.outbound = w.policy.Client()

@@ -4,7 +4,6 @@ import (
 	"crypto/cipher"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"strings"
 )
 
@@ -52,38 +51,11 @@ func (k *Keys) OpenToken(service string, d Document) (map[string]string, error) 
 // OpenFields is OpenToken for some fields. A name that the document does not have
 // is absent from the answer.
 func (k *Keys) OpenFields(service string, d Document, names ...string) (map[string]string, error) {
-	if err := d.check(); err != nil {
+	p, err := k.Prepare(service, d)
+	if err != nil {
 		return nil, err
 	}
-	digest := ""
-	if d.V == VersionBound {
-		var err error
-		if digest, err = metaDigest(d.Meta); err != nil {
-			return nil, err
-		}
-	}
-	out := make(map[string]string, len(names))
-	for _, name := range names {
-		text, ok := d.Fields[name]
-		if !ok {
-			continue
-		}
-		sealed, err := decodeField(text)
-		if err != nil {
-			return nil, fmt.Errorf("%w: field %q is not canonical base64", ErrDocument, name)
-		}
-		var plain []byte
-		if d.V == VersionBound {
-			plain, err = k.data.Open(nil, nil, sealed, context(labelField, service, name, d.CreationID(), digest))
-		} else {
-			plain, err = k.openPlain(sealed)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%w: field %q", ErrOpen, name)
-		}
-		out[name] = string(plain)
-	}
-	return out, nil
+	return p.Open(names...)
 }
 
 // openPlain opens a field of version 1 with this webhook's key, or with the data key
