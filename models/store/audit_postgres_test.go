@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,4 +87,19 @@ func TestCommitsAreDurableThoughTheServerIsSetOtherwise(t *testing.T) {
 	same(t, "synchronous_commit of a pool connection", s.Setting(t, "synchronous_commit"), "on")
 	s = storetest.Open(t, url+"&synchronous_commit=remote_write")
 	same(t, "a setting that is durable", s.Setting(t, "synchronous_commit"), "remote_write")
+}
+
+func TestAuditBatchMayBeLargerThanAnyBuffer(t *testing.T) {
+	t.Parallel()
+	s := storetest.Open(t, storetest.URL(t, store.Postgres))
+	for range 2 {
+		events := stream(models.NewID(), 1000)
+		for i := range events {
+			events[i].Detail = strings.Repeat("d", 6<<10)
+		}
+		ok(t, s.AppendAudit(t.Context(), events))
+		got, err := s.StreamEvents(t.Context(), events[0].StreamID, 990, 0)
+		ok(t, err)
+		same(t, "last events", got, events[990:])
+	}
 }

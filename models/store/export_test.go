@@ -71,3 +71,7 @@ func (s *Store) Setting(t *testing.T, name string) string {
 	}
 	return value
 }
+
+// SetSyncBatch makes batches of SyncTokens smaller, so that a few tokens are
+// many batches.
+func (s *Store) SetSyncBatch(n int) { s.syncBatch = n }

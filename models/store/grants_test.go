@@ -158,7 +158,7 @@ func TestReplicasThatTouchTheSameRowsDoNotDeadlock(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		account := newAccount(t, s).ID
 		var uses []models.GrantUse
-		for range 50 {
+		for range 20 {
 			grant, _ := newGrant(t, s, account)
 			uses = append(uses, models.GrantUse{AccountID: account, GrantID: grant.ID})
 		}
@@ -187,7 +187,7 @@ func TestManyTouchesAreWrittenInBatches(t *testing.T) {
 		account := newAccount(t, s).ID
 		grant, key := newGrant(t, s, account)
 		uses := []models.GrantUse{{AccountID: account, GrantID: grant.ID, At: at.Add(24 * time.Hour)}}
-		for range 2500 {
+		for range 1100 {
 			uses = append(uses, models.GrantUse{AccountID: account, GrantID: models.NewID(), At: at})
 		}
 		ok(t, s.TouchGrants(t.Context(), uses))

@@ -172,9 +172,12 @@ func TestListenerPassesOverWhatIsNoAccount(t *testing.T) {
 // is like this.
 func terminate(t *testing.T, url, like string) {
 	t.Helper()
-	ended := texts(t, rawDB(t, store.Postgres, url), `SELECT pid::text FROM pg_stat_activity
-		WHERE application_name = current_setting('application_name') AND query LIKE $1
-		AND pid <> pg_backend_pid() AND pg_terminate_backend(pid, 10000)`, like)
+	// Materialized: the server must not end a backend before it has looked whose
+	// it is.
+	ended := texts(t, rawDB(t, store.Postgres, url), `WITH mine AS MATERIALIZED (
+			SELECT pid FROM pg_stat_activity WHERE application_name = current_setting('application_name')
+			AND query LIKE $1 AND pid <> pg_backend_pid()
+		) SELECT pid::text FROM mine WHERE pg_terminate_backend(pid, 10000)`, like)
 	if len(ended) != 1 {
 		t.Fatalf("got %d backends ended, want 1", len(ended))
 	}

@@ -26,6 +26,7 @@ type proxy struct {
 	target   string
 	mu       sync.Mutex
 	fault    netFault
+	skip     int           // requests that pass before the fault
 	passed   chan struct{} // closed at the next request, if somebody waits
 	conns    []net.Conn
 	thawed   chan struct{}
@@ -113,16 +114,23 @@ func (p *proxy) answers(client, server net.Conn, lost chan struct{}) {
 }
 
 // next sets what happens to the next request.
-func (p *proxy) next(f netFault) {
+func (p *proxy) next(f netFault) { p.nextAfter(0, f) }
+
+// nextAfter sets what happens to the request after some others.
+func (p *proxy) nextAfter(skip int, f netFault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.fault = f
+	p.skip, p.fault = skip, f
 }
 
 func (p *proxy) take() netFault {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f := p.fault
+	if f != noFault && p.skip > 0 {
+		p.skip--
+		return noFault
+	}
 	p.fault = noFault
 	if p.passed != nil {
 		close(p.passed)

@@ -60,11 +60,12 @@ type Store struct {
 	// PostgreSQL both are the same.
 	read, write *gorm.DB
 
-	path     string          // SQLite: the file
-	config   *pgx.ConnConfig // PostgreSQL: for connections beside the pool
-	audit    auditAppender
-	canTell  bool // whether the database has NOTIFY
-	watchers struct {
+	path      string          // SQLite: the file
+	config    *pgx.ConnConfig // PostgreSQL: for connections beside the pool
+	audit     auditAppender
+	canTell   bool // whether the database has NOTIFY
+	syncBatch int  // how many tokens one transaction of SyncTokens compares
+	watchers  struct {
 		sync.RWMutex
 		all []func(uuid.UUID)
 	}
@@ -79,7 +80,7 @@ type auditAppender interface {
 // Open connects to the database and checks that it answers. It does not
 // migrate. The URL's password never shows in an error.
 func Open(ctx context.Context, o Options) (*Store, error) {
-	s := &Store{log: o.Logger, now: o.Now}
+	s := &Store{log: o.Logger, now: o.Now, syncBatch: syncBatch}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

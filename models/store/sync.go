@@ -34,7 +34,7 @@ func (s *Store) SyncTokens(ctx context.Context, accountID, vaultID uuid.UUID, fo
 	}
 	sync := tokenSync{store: s, account: accountID, vault: vaultID, complete: complete}
 	for {
-		batch := found[:min(syncBatch, len(found))]
+		batch := found[:min(s.syncBatch, len(found))]
 		found = found[len(batch):]
 		last := len(found) == 0
 		n := 0

@@ -105,13 +105,14 @@ func TestSyncRefusesWhatCannotBeKept(t *testing.T) {
 func TestSyncFollowsTheWebhook(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		s.SetSyncBatch(4)
 		rapid.Check(t, func(r *rapid.T) {
 			vault := newVault(t, s, models.ModeWebhook)
 			model := map[string]string{} // service name → creation id
 			ids := map[string]uuid.UUID{}
-			for range rapid.IntRange(1, 5).Draw(r, "syncs") {
+			for range rapid.IntRange(1, 4).Draw(r, "syncs") {
 				complete := rapid.Bool().Draw(r, "complete")
-				report := rapid.SliceOfN(rapid.IntRange(0, 30), 0, 20).Draw(r, "report")
+				report := rapid.SliceOfN(rapid.IntRange(0, 12), 0, 10).Draw(r, "report")
 				var found []models.Token
 				next := map[string]string{}
 				for i, n := range report {
@@ -167,7 +168,8 @@ func TestSyncOfALargeVaultWorksInBatches(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		vault := newVault(t, s, models.ModeWebhook)
-		const size = 2600 // more than five batches
+		s.SetSyncBatch(10)
+		const size = 52 // more than five batches
 		var found []models.Token
 		for i := range size {
 			found = append(found, reported(fmt.Sprintf("s%05d", i), "1"))
@@ -183,12 +185,12 @@ func TestSyncOfALargeVaultWorksInBatches(t *testing.T) {
 		sync(found, true, 0)
 		same(t, "told of nothing new", len(c.take()), 0)
 
-		kept := slices.DeleteFunc(slices.Clone(found), func(t models.Token) bool { return t.ServiceName >= "s00010" && t.ServiceName < "s02000" })
+		kept := slices.DeleteFunc(slices.Clone(found), func(t models.Token) bool { return t.ServiceName >= "s00005" && t.ServiceName < "s00040" })
 		kept[3].CreationID = "2"
 		sync(kept, false, 1)
-		sync(kept, true, 1990)
+		sync(kept, true, 35)
 		sync(nil, false, 0)
-		sync(nil, true, size-1990)
+		sync(nil, true, size-35)
 	})
 }
 
@@ -196,9 +198,10 @@ func TestConcurrentSyncsOfOneVaultAgree(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		vault := newVault(t, s, models.ModeWebhook)
-		errs := together(8, func(i int) error {
+		s.SetSyncBatch(10)
+		errs := together(6, func(i int) error {
 			var found []models.Token
-			for n := range 700 {
+			for n := range 35 {
 				found = append(found, reported(fmt.Sprintf("s%05d", n), strconv.Itoa(i)))
 			}
 			_, err := s.SyncTokens(t.Context(), vault.AccountID, vault.ID, found, i%2 == 0)
@@ -209,7 +212,7 @@ func TestConcurrentSyncsOfOneVaultAgree(t *testing.T) {
 		}
 		tokens, err := s.Tokens(t.Context(), vault.AccountID, vault.ID, "", 0)
 		ok(t, err)
-		same(t, "tokens", len(tokens), 700)
+		same(t, "tokens", len(tokens), 35)
 	})
 }
 

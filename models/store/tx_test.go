@@ -216,3 +216,30 @@ func TestTransactionsOfTwoStoresDoNotMix(t *testing.T) {
 		wantErr(t, err, models.ErrNotFound)
 	})
 }
+
+func TestChangeOfUnknownResultIsTold(t *testing.T) {
+	t.Parallel()
+	p, through, direct := viaProxy(t)
+	s, err := store.Open(t.Context(), store.Options{URL: through, MaxConns: 1})
+	ok(t, err)
+	t.Cleanup(func() { ok(t, s.Close()) })
+	account := newAccount(t, s).ID
+	ok(t, s.SetAccountLock(t.Context(), account, nil)) // its statements are prepared from here on
+	c := watch(s)
+
+	err = s.InTx(t.Context(), func(ctx context.Context) error {
+		defer p.nextAfter(1, loseAnswer) // the notification passes, the commit's answer does not
+		return s.SetAccountLock(ctx, account, &at)
+	})
+	if err == nil {
+		t.Fatal("a commit whose answer was lost: got no error, want one")
+	}
+	same(t, "told", c.take(), []uuid.UUID{account})
+	got, err := storetest.Open(t, direct).Account(t.Context(), account)
+	ok(t, err)
+	same(t, "locked", got.Locked(), true)
+
+	got, err = s.Account(t.Context(), account) // on a new connection
+	ok(t, err)
+	same(t, "locked, as the store itself reads", got.Locked(), true)
+}
