@@ -22,7 +22,8 @@ const (
 func (in *RegisterInput) normalize() error {
 	in.Email = models.NormalizeEmail(in.Email)
 	address, err := mail.ParseAddress(in.Email)
-	if err != nil || address.Address != in.Email || len(in.Email) > maxEmail || !printable(in.Email) {
+	if err != nil || address.Address != in.Email || len(in.Email) > maxEmail || !printable(in.Email) ||
+		strings.ContainsRune(in.Email, utf8.RuneError) { // what broken UTF-8 became
 		return fault.Field("email", "This is not an e-mail address, like name@example.com.")
 	}
 	if n := utf8.RuneCountInString(in.Password); n < minPassword || len(in.Password) > maxPassword || !utf8.ValidString(in.Password) {
