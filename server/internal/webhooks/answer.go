@@ -54,6 +54,9 @@ func (a *answer) isJSON() bool { return a.contentType == "application/json" && !
 // decode reads a success into out. requestID, if the answer repeats one, must be
 // that of the request: otherwise a cache answered.
 func (a *answer) decode(requestID string, out any) *failure {
+	if a.encoded {
+		return a.misbehaved(nil, "The webhook's answer is compressed, which was not asked for. Check what stands between the server and the webhook.")
+	}
 	if !a.isJSON() {
 		return a.misbehaved(nil, "The webhook answered with %q instead of application/json. Check that the URL leads to the webhook itself and not to a login page or proxy.", a.contentType)
 	}

@@ -38,7 +38,7 @@ func TestHostileAnswersAreRefusedOnceAndSaidPlainly(t *testing.T) {
 			z := gzip.NewWriter(w)
 			_, _ = io.WriteString(z, healthy)
 			_ = z.Close()
-		}, 200, "application/json"},
+		}, 200, "compressed"},
 		{"garbage", func(w http.ResponseWriter) { says(w, 200, `{"status":`) }, 200, "not the JSON"},
 		{"trailing garbage", func(w http.ResponseWriter) { says(w, 200, healthy+`{}`) }, 200, "not the JSON"},
 		{"other type", func(w http.ResponseWriter) { says(w, 200, `["healthy"]`) }, 200, "not the JSON"},
