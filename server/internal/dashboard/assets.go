@@ -1,0 +1,77 @@
+package dashboard
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/base32"
+	"fmt"
+	"io/fs"
+	"path"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/tvzero/tokenvault/server/internal/fault"
+)
+
+//go:embed assets
+var assetFiles embed.FS
+
+// assets are the style sheet and the scripts, under names that bear a hash of
+// their content: a browser may keep them for ever.
+type assets struct {
+	hashed map[string]string // "style.css" → "style.x7k2….css"
+	files  map[string]asset  // by hashed name
+}
+
+type asset struct {
+	kind string
+	body []byte
+}
+
+func loadAssets() (*assets, error) {
+	a := &assets{hashed: map[string]string{}, files: map[string]asset{}}
+	entries, err := fs.ReadDir(assetFiles, "assets")
+	if err != nil {
+		return nil, fmt.Errorf("dashboard: assets: %w", err)
+	}
+	for _, entry := range entries {
+		body, err := fs.ReadFile(assetFiles, "assets/"+entry.Name())
+		if err != nil {
+			return nil, fmt.Errorf("dashboard: assets: %w", err)
+		}
+		extension := path.Ext(entry.Name())
+		kind, known := map[string]string{
+			".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
+		}[extension]
+		if !known {
+			return nil, fmt.Errorf("dashboard: asset %s is of no known kind", entry.Name())
+		}
+		sum := sha256.Sum256(body)
+		hash := strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:10]))
+		name := strings.TrimSuffix(entry.Name(), extension) + "." + hash + extension
+		a.hashed[entry.Name()] = "/assets/" + name
+		a.files[name] = asset{kind, body}
+	}
+	return a, nil
+}
+
+// path is where an asset is served; templates call it.
+func (a *assets) path(name string) (string, error) {
+	p, ok := a.hashed[name]
+	if !ok {
+		return "", fmt.Errorf("dashboard: there is no asset %q", name)
+	}
+	return p, nil
+}
+
+func (d *Dashboard) serveAsset(c *gin.Context) {
+	file, ok := d.assets.files[c.Param("name")]
+	if !ok {
+		d.fail(c, fault.New(fault.NotFound, "There is nothing at this address."))
+		return
+	}
+	c.Header("Cache-Control", "public, max-age=31536000, immutable")
+	c.Header("Cross-Origin-Resource-Policy", "same-origin")
+	c.Data(200, file.kind, file.body)
+}

@@ -1,0 +1,123 @@
+package dashboard
+
+import (
+	"encoding/base64"
+	"net/url"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/server/internal/vaults"
+	"github.com/tvzero/tokenvault/server/internal/web"
+)
+
+// decodeWebhookURL reads the webhook_url of a registration link: the URL in
+// standard base64 (protocol section 2). Webhooks of others may have left the
+// padding out, used the URL alphabet, or not escaped "+", which a query turns
+// into a space.
+func decodeWebhookURL(text string) (string, error) {
+	text = strings.TrimRight(strings.NewReplacer(" ", "+", "-", "+", "_", "/").Replace(text), "=")
+	raw, err := base64.RawStdEncoding.DecodeString(text)
+	if err != nil || len(raw) == 0 {
+		return "", fault.Field("webhook_url", "The link's webhook_url is not an address in base64.")
+	}
+	return string(raw), web.CheckText("webhook_url", string(raw), 2<<10)
+}
+
+// linkInput reads what a registration link carries.
+func linkInput(rawQuery string) (vaults.BindInput, error) {
+	values, err := url.ParseQuery(rawQuery)
+	if err != nil {
+		return vaults.BindInput{}, fault.New(fault.InvalidRequest, "The link is not encoded as it should be.")
+	}
+	for _, name := range []string{"code", "webhook_url", "hmac_hash"} {
+		if len(values[name]) != 1 || values.Get(name) == "" {
+			return vaults.BindInput{}, fault.Field(name, "The link should carry %s once.", name)
+		}
+		if err := web.CheckText(name, values.Get(name), 4<<10); err != nil {
+			return vaults.BindInput{}, err
+		}
+	}
+	address, err := decodeWebhookURL(values.Get("webhook_url"))
+	return vaults.BindInput{Code: values.Get("code"), WebhookURL: address, Hash: values.Get("hmac_hash")}, err
+}
+
+// bindPage asks for consent. It calls nobody: only the form does.
+func (d *Dashboard) bindPage(c *gin.Context, v visitor) error {
+	in, err := linkInput(c.Request.URL.RawQuery)
+	if err != nil {
+		return d.badLink(c, v, err)
+	}
+	return d.showBind(c, v, in, nil)
+}
+
+func (d *Dashboard) showBind(c *gin.Context, v visitor, in vaults.BindInput, failure *fault.Error) error {
+	type page struct {
+		vaults.BindPreview
+		Code, Hash string
+		Same       bool // the webhook in use is bound again
+		Current    string
+	}
+	preview, err := d.deps.Webhook.PreviewBind(c.Request.Context(), v.principal, in)
+	if err != nil {
+		return d.badLink(c, v, err)
+	}
+	p := page{BindPreview: preview, Code: in.Code, Hash: in.Hash}
+	if preview.Replaces != nil {
+		p.Current, p.Same = hostOf(preview.Replaces.URL), preview.Replaces.URL == preview.WebhookURL
+	}
+	return d.render(c, statusOf(failure), "bind", view{Title: "Bind a webhook", Section: "settings", Page: p, Problem: failure}, &v)
+}
+
+// badLink says what is wrong with a link that cannot be used.
+func (d *Dashboard) badLink(c *gin.Context, v visitor, err error) error {
+	failure, ok := mendable(err)
+	if !ok {
+		return err
+	}
+	return d.render(c, statusOf(failure), "badlink", view{Title: "This link cannot be used", Section: "settings", Problem: failure}, &v)
+}
+
+func (d *Dashboard) bind(c *gin.Context, v visitor) error {
+	form, err := readForm(c)
+	if err != nil {
+		return err
+	}
+	in := vaults.BindInput{Code: form.get("code"), WebhookURL: form.get("webhookUrl"), Hash: form.get("hash")}
+	_, err = d.deps.Webhook.Bind(c.Request.Context(), v.principal, client(c), in)
+	if err == nil {
+		return d.done(c, "/settings", flashBound)
+	}
+	failure, ok := mendable(err)
+	if !ok {
+		return err
+	}
+	type page struct{ Host string }
+	return d.render(c, statusOf(failure), "bindfailed", view{
+		Title: "The webhook was not bound", Section: "settings", Page: page{hostOf(in.WebhookURL)}, Problem: failure,
+	}, &v)
+}
+
+func (d *Dashboard) unbindPage(c *gin.Context, v visitor) error {
+	if !bound(v) {
+		return seeOther(c, "/settings")
+	}
+	return d.confirm(c, v, "settings", confirmation{
+		Question: "Unbind " + hostOf(v.vault.Binding.URL) + "?",
+		Lost: []string{
+			"No agent can fetch a credential until a webhook is bound again.",
+			"This server forgets the secret that it shares with the webhook, and its list of your tokens.",
+			"What the webhook keeps stays there. Binding it again brings the list back.",
+		},
+		Do: "Unbind the webhook", Action: "/settings/unbind", Back: "/settings",
+	})
+}
+
+func (d *Dashboard) unbind(c *gin.Context, v visitor) error {
+	err := d.deps.Webhook.Unbind(c.Request.Context(), v.principal, client(c))
+	if err != nil && fault.CodeOf(err) != fault.WebhookNotConfigured {
+		return err
+	}
+	return d.done(c, "/settings", flashUnbound)
+}

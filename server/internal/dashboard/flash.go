@@ -1,0 +1,53 @@
+package dashboard
+
+// A flash is a word about what was just done, left for the next page. It is one
+// of a closed set: what a cookie says is never shown as it is.
+type flash string
+
+const (
+	flashAgentSaved     flash = "agent-saved"
+	flashAgentSuspended flash = "agent-suspended"
+	flashAgentResumed   flash = "agent-resumed"
+	flashAgentDeleted   flash = "agent-deleted"
+	flashGranted        flash = "granted"
+	flashRevoked        flash = "revoked"
+	flashTokenSaved     flash = "token-saved"
+	flashTokenDeleted   flash = "token-deleted"
+	flashSynced         flash = "synced"
+	flashBound          flash = "bound"
+	flashUnbound        flash = "unbound"
+	flashUnlocked       flash = "unlocked"
+	flashSignedOut      flash = "signed-out"
+)
+
+func (f flash) text() string {
+	switch f {
+	case flashAgentSaved:
+		return "Saved."
+	case flashAgentSuspended:
+		return "The agent is suspended: its key is refused until you resume it."
+	case flashAgentResumed:
+		return "The agent may act again."
+	case flashAgentDeleted:
+		return "The agent is deleted; its key is refused from now on."
+	case flashGranted:
+		return "Granted."
+	case flashRevoked:
+		return "Revoked: the agent can no longer fetch that credential."
+	case flashTokenSaved:
+		return "Saved, here and at your webhook."
+	case flashTokenDeleted:
+		return "The token is deleted, here and at your webhook."
+	case flashSynced:
+		return "The list is what your webhook has now."
+	case flashBound:
+		return "Your webhook is bound. From here on it has custody of your tokens."
+	case flashUnbound:
+		return "The webhook is unbound. What it keeps is still there; this server has forgotten its secret."
+	case flashUnlocked:
+		return "The vault is unlocked."
+	case flashSignedOut:
+		return "You are signed out."
+	}
+	return ""
+}

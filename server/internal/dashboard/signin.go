@@ -1,0 +1,162 @@
+package dashboard
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/accounts"
+	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/server/internal/web"
+)
+
+// safeNext keeps a way back within this server: an absolute path of ours, or
+// "/". What a browser could take for another host ("//evil", "/\evil") is none,
+// and neither are the API and the sign-in pages themselves.
+func safeNext(next string) string {
+	if !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") || strings.ContainsAny(next, "\\\r\n\t\x00") || len(next) > 4<<10 {
+		return "/"
+	}
+	u, err := url.Parse(next)
+	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || web.IsAPI(u.Path) || strings.HasPrefix(u.Path, "//") {
+		return "/"
+	}
+	switch u.Path {
+	case "/login", "/register", "/logout":
+		return "/"
+	}
+	return u.RequestURI()
+}
+
+type signInPage struct {
+	Next     string
+	Email    field
+	Name     field
+	Password field
+	Open     bool // registration is
+}
+
+func emailField(value string) field {
+	return field{Name: "email", Label: "E-mail address", Type: "email", Value: value, Autocomplete: "username", Required: true, MaxLength: 254}
+}
+
+// signedIn reports whether the browser bears a good session already.
+func (d *Dashboard) signedIn(c *gin.Context) bool {
+	token := d.deps.Cookies.Session(c.Request)
+	if token == "" {
+		return false
+	}
+	_, err := d.deps.Auth.Authenticate(c.Request.Context(), token, models.GrantSession)
+	return err == nil
+}
+
+func (d *Dashboard) loginPage(c *gin.Context) error {
+	next := safeNext(c.Query("next"))
+	if d.signedIn(c) {
+		return seeOther(c, next)
+	}
+	return d.showLogin(c, next, "", nil)
+}
+
+func (d *Dashboard) showLogin(c *gin.Context, next, email string, failure *fault.Error) error {
+	open, err := d.deps.Accounts.RegistrationOpen(c.Request.Context())
+	if err != nil {
+		return err
+	}
+	p := signInPage{Next: next, Email: emailField(email), Open: open, Password: field{
+		Name: "password", Label: "Password", Type: "password", Autocomplete: "current-password", Required: true, MaxLength: maxLine,
+	}}
+	p.Email.Autofocus = email == ""
+	p.Password.Autofocus = email != ""
+	return d.render(c, statusOf(failure), "login", view{Title: "Sign in", Page: &p, Problem: mark(failure, &p.Email, &p.Password)}, nil)
+}
+
+func statusOf(failure *fault.Error) int {
+	if failure == nil {
+		return http.StatusOK
+	}
+	return web.Status(failure.Code)
+}
+
+func (d *Dashboard) login(c *gin.Context) error {
+	form, err := readForm(c)
+	if err != nil {
+		return err
+	}
+	next := safeNext(form.get("next"))
+	in := accounts.LoginInput{Email: form.get("email"), Password: form.get("password")}
+	signIn, err := d.deps.Accounts.Login(c.Request.Context(), in, client(c))
+	if err != nil {
+		if failure, ok := mendable(err); ok {
+			return d.showLogin(c, next, in.Email, failure)
+		}
+		return err
+	}
+	d.deps.Cookies.SetSession(c.Writer, signIn.Token.Reveal(), signIn.ExpiresAt)
+	return seeOther(c, next)
+}
+
+func (d *Dashboard) registerPage(c *gin.Context) error {
+	next := safeNext(c.Query("next"))
+	if d.signedIn(c) {
+		return seeOther(c, next)
+	}
+	return d.showRegister(c, next, accounts.RegisterInput{}, nil)
+}
+
+func (d *Dashboard) showRegister(c *gin.Context, next string, in accounts.RegisterInput, failure *fault.Error) error {
+	open, err := d.deps.Accounts.RegistrationOpen(c.Request.Context())
+	if err != nil {
+		return err
+	}
+	p := signInPage{
+		Next: next, Email: emailField(in.Email), Open: open,
+		Name: field{Name: "displayName", Label: "Your name", Type: "text", Value: in.DisplayName, Autocomplete: "name", MaxLength: 100},
+		Password: field{
+			Name: "password", Label: "Password", Type: "password", Hint: "At least 10 characters.", Autocomplete: "new-password", Required: true, MaxLength: maxLine,
+		},
+	}
+	p.Email.Autofocus = failure == nil
+	status := statusOf(failure)
+	if !open && failure == nil {
+		status = http.StatusForbidden
+	}
+	return d.render(c, status, "register", view{Title: "Create an account", Page: &p, Problem: mark(failure, &p.Email, &p.Name, &p.Password)}, nil)
+}
+
+func (d *Dashboard) register(c *gin.Context) error {
+	form, err := readForm(c)
+	if err != nil {
+		return err
+	}
+	next := safeNext(form.get("next"))
+	in := accounts.RegisterInput{Email: form.get("email"), Password: form.get("password"), DisplayName: form.get("displayName")}
+	signIn, err := d.deps.Accounts.Register(c.Request.Context(), in, client(c))
+	if err != nil {
+		if failure, ok := mendable(err); ok {
+			return d.showRegister(c, next, in, failure)
+		}
+		return err
+	}
+	d.deps.Cookies.SetSession(c.Writer, signIn.Token.Reveal(), signIn.ExpiresAt)
+	return seeOther(c, next)
+}
+
+// logout ends the session here and in the browser, also one that is over.
+func (d *Dashboard) logout(c *gin.Context) error {
+	ctx := c.Request.Context()
+	if token := d.deps.Cookies.Session(c.Request); token != "" {
+		p, err := d.deps.Auth.Authenticate(ctx, token, models.GrantSession)
+		if err == nil {
+			err = d.deps.Accounts.Logout(ctx, p, client(c))
+		}
+		if err != nil && fault.CodeOf(err) != fault.InvalidKey {
+			return err
+		}
+	}
+	d.deps.Cookies.EndSession(c.Writer)
+	return d.done(c, "/login", flashSignedOut)
+}

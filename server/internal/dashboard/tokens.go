@@ -1,0 +1,289 @@
+package dashboard
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/server/internal/vaults"
+	"github.com/tvzero/tokenvault/server/internal/web"
+)
+
+// pageSize is how many rows a page of a list has.
+const pageSize = 200
+
+type tokenRow struct {
+	Service     string
+	DisplayName string
+	Type        string
+	Status      badge
+	Trust       badge
+	ExpiresAt   *time.Time
+	Tags        []string
+}
+
+// A badge is a word with a look and a reason. Looks do not carry meaning alone.
+type badge struct {
+	Look   string // class of the style sheet
+	Text   string
+	Reason string
+}
+
+func trustBadge(v vaults.TokenView) badge {
+	b := badge{Text: string(v.Trust), Reason: v.TrustReason}
+	switch v.Trust {
+	case vaults.TVZero:
+		b.Look = "zero"
+	case vaults.TVSeen:
+		b.Look = "seen"
+	default:
+		b.Look = "plain"
+	}
+	return b
+}
+
+func statusBadge(status string) badge {
+	b := badge{Text: strings.ReplaceAll(status, "_", " ")}
+	switch status {
+	case vaults.StatusActive:
+		b.Look = "good"
+	case vaults.StatusExpiring:
+		b.Look, b.Reason = "warn", "It expires within a day and has no refresh token."
+	case vaults.StatusExpired:
+		b.Look, b.Reason = "bad", "Its expiry has passed."
+	default:
+		b.Look = "warn"
+	}
+	return b
+}
+
+func showToken(v vaults.TokenView) tokenRow {
+	return tokenRow{
+		Service: v.Token.ServiceName, DisplayName: v.Token.DisplayName, Type: typeName(v.Token.TokenType),
+		Status: statusBadge(v.Status), Trust: trustBadge(v), ExpiresAt: v.Token.ExpiresAt, Tags: v.Token.Tags,
+	}
+}
+
+// A tokenType is how people are told of a token type.
+type tokenType struct{ Value, Label string }
+
+// tokenTypes are in the order in which people are offered them.
+func tokenTypes() []tokenType {
+	return []tokenType{
+		{"PlainText", "API key or access token"},
+		{"OAuth", "OAuth token"},
+		{"JWT", "JWT"},
+		{"TOTP", "One-time codes (TOTP)"},
+		{"SSHKey", "SSH key"},
+		{"Certificate", "Certificate"},
+		{"RawCredential", "Service account or other raw credential"},
+	}
+}
+
+func typeName(value string) string {
+	for _, t := range tokenTypes() {
+		if t.Value == value {
+			return t.Label
+		}
+	}
+	return value
+}
+
+func bound(v visitor) bool { return v.vault.Mode == models.ModeWebhook && v.vault.Binding != nil }
+
+func (d *Dashboard) tokensPage(c *gin.Context, v visitor) error {
+	type page struct {
+		Bound  bool
+		Host   string
+		Tokens []tokenRow
+		Next   string
+		First  bool
+	}
+	p := page{Bound: bound(v), First: c.Query("cursor") == ""}
+	if p.Bound {
+		p.Host = hostOf(v.vault.Binding.URL)
+	}
+	if err := web.CheckText("cursor", c.Query("cursor"), maxLine); err != nil {
+		return err
+	}
+	list, next, err := d.deps.Tokens.Tokens(c.Request.Context(), v.principal, vaults.Page{Limit: pageSize, Cursor: c.Query("cursor")})
+	if err != nil {
+		return err
+	}
+	p.Next = next
+	for _, token := range list {
+		p.Tokens = append(p.Tokens, showToken(token))
+	}
+	return d.render(c, http.StatusOK, "tokens", view{Title: "Tokens", Section: "tokens", Page: p}, &v)
+}
+
+func hostOf(text string) string {
+	if u, err := url.Parse(text); err == nil {
+		return u.Host
+	}
+	return ""
+}
+
+func (d *Dashboard) newTokenPage(c *gin.Context, v visitor) error {
+	if !bound(v) {
+		return seeOther(c, "/")
+	}
+	type page struct {
+		WebhookURL, Host string
+		Origin           string // ours, as the webhook must allow it
+		Service          string // to replace, if given
+		Types            []tokenType
+	}
+	p := page{WebhookURL: v.vault.Binding.URL, Host: hostOf(v.vault.Binding.URL), Types: tokenTypes(), Service: c.Query("service")}
+	if err := web.CheckText("service", p.Service, 128); err != nil {
+		return err
+	}
+	return d.render(c, http.StatusOK, "newtoken", view{
+		Title: "Add a token", Section: "tokens", Connect: origin(v.vault.Binding.URL), Page: p,
+	}, &v)
+}
+
+func (d *Dashboard) sync(c *gin.Context, v visitor) error {
+	if _, err := d.deps.Webhook.Sync(c.Request.Context(), v.principal, client(c), ""); err != nil {
+		return err
+	}
+	return d.done(c, "/", flashSynced)
+}
+
+// pathService is the service name of a path; one that cannot be names nothing.
+func pathService(c *gin.Context) (string, error) {
+	service := c.Param("service")
+	if web.CheckText("service", service, 128) != nil {
+		return "", fault.New(fault.TokenNotFound, "There is no token of this name.")
+	}
+	return service, nil
+}
+
+func tokenPath(service string) string { return "/token/" + url.PathEscape(service) }
+
+type tokenPage struct {
+	tokenRow
+	Token      models.Token
+	WebhookURL string
+	Host       string
+	IsTOTP     bool
+	Name       field
+	Notes      field
+	Tags       field
+}
+
+func (d *Dashboard) tokenPage(c *gin.Context, v visitor) error {
+	service, err := pathService(c)
+	if err != nil {
+		return err
+	}
+	token, err := d.deps.Tokens.Token(c.Request.Context(), v.principal, service)
+	if err != nil {
+		return err
+	}
+	return d.showTokenPage(c, v, token, nil)
+}
+
+func (d *Dashboard) showTokenPage(c *gin.Context, v visitor, token vaults.TokenView, failure *fault.Error) error {
+	p := tokenPage{
+		tokenRow: showToken(token), Token: token.Token, IsTOTP: token.Token.TokenType == "TOTP",
+		Name:  field{Name: "displayName", Label: "Display name", Type: "text", Value: token.Token.DisplayName, MaxLength: 100},
+		Notes: field{Name: "notes", Label: "Notes", Type: "area", Value: token.Token.Notes, MaxLength: 2000},
+		Tags:  field{Name: "tags", Label: "Tags", Type: "text", Value: strings.Join(token.Token.Tags, ", "), Hint: "Separated by commas.", MaxLength: 900},
+	}
+	connect := ""
+	if bound(v) {
+		p.WebhookURL, p.Host, connect = v.vault.Binding.URL, hostOf(v.vault.Binding.URL), origin(v.vault.Binding.URL)
+	}
+	return d.render(c, statusOf(failure), "token", view{
+		Title: token.Token.ServiceName, Section: "tokens", Connect: connect, Page: &p, Problem: mark(failure, &p.Name, &p.Notes, &p.Tags),
+	}, &v)
+}
+
+func (d *Dashboard) updateToken(c *gin.Context, v visitor) error {
+	service, err := pathService(c)
+	if err != nil {
+		return err
+	}
+	form, err := readForm(c)
+	if err != nil {
+		return err
+	}
+	name, notes, tags := form.get("displayName"), unixLines(form.get("notes")), splitTags(form.get("tags"))
+	_, err = d.deps.Tokens.UpdateMetadata(c.Request.Context(), v.principal, client(c), service,
+		vaults.MetadataInput{DisplayName: &name, Notes: &notes, Tags: &tags})
+	if err == nil {
+		return d.done(c, tokenPath(service), flashTokenSaved)
+	}
+	failure, ok := mendable(err)
+	if !ok || failure.Code == fault.TokenNotFound {
+		return err
+	}
+	token, err := d.deps.Tokens.Token(c.Request.Context(), v.principal, service)
+	if err != nil {
+		return err
+	}
+	token.Token.DisplayName, token.Token.Notes, token.Token.Tags = name, notes, tags
+	return d.showTokenPage(c, v, token, failure)
+}
+
+// unixLines undoes what browsers do to the lines of a text area.
+func unixLines(s string) string { return strings.ReplaceAll(s, "\r\n", "\n") }
+
+func splitTags(text string) []string {
+	tags := []string{}
+	for tag := range strings.SplitSeq(text, ",") {
+		if tag = strings.TrimSpace(tag); tag != "" {
+			tags = append(tags, tag)
+		}
+	}
+	return tags
+}
+
+// A confirmation asks before what cannot be undone, and says what will be lost.
+type confirmation struct {
+	Question string
+	Lost     []string
+	Do       string // label of the button
+	Action   string
+	Back     string
+}
+
+func (d *Dashboard) confirm(c *gin.Context, v visitor, section string, p confirmation) error {
+	return d.render(c, http.StatusOK, "confirm", view{Title: p.Question, Section: section, Page: p}, &v)
+}
+
+func (d *Dashboard) deleteTokenPage(c *gin.Context, v visitor) error {
+	service, err := pathService(c)
+	if err != nil {
+		return err
+	}
+	if _, err := d.deps.Tokens.Token(c.Request.Context(), v.principal, service); err != nil {
+		return err
+	}
+	return d.confirm(c, v, "tokens", confirmation{
+		Question: "Delete the token " + service + "?",
+		Lost: []string{
+			"The credential is deleted at your webhook. If you have it nowhere else, it is gone.",
+			"Agents that were granted it can no longer fetch it.",
+			"The credential itself stays valid at its provider: revoke it there if it may have leaked.",
+		},
+		Do: "Delete the token", Action: tokenPath(service) + "/delete", Back: tokenPath(service),
+	})
+}
+
+func (d *Dashboard) deleteToken(c *gin.Context, v visitor) error {
+	service, err := pathService(c)
+	if err != nil {
+		return err
+	}
+	if _, err := d.deps.Tokens.DeleteTokens(c.Request.Context(), v.principal, client(c), service); err != nil {
+		return err
+	}
+	return d.done(c, "/", flashTokenDeleted)
+}
