@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -38,10 +39,7 @@ type Ticket struct {
 // SignTicket returns base64url(payload) "." hex HMAC-SHA256(secret, that text).
 // The caller has filled every field, Nonce with 128 random bits in hex.
 func SignTicket(secret Secret, t Ticket) string {
-	payload, err := json.Marshal(t)
-	if err != nil {
-		panic("wire: a ticket holds strings and numbers only: " + err.Error())
-	}
+	payload := t.appendJSON(make([]byte, 0, 384))
 	size := base64.RawURLEncoding.EncodedLen(len(payload))
 	text := make([]byte, size+1+2*32)
 	base64.RawURLEncoding.Encode(text, payload)
@@ -49,6 +47,48 @@ func SignTicket(secret Secret, t Ticket) string {
 	text[size] = '.'
 	hex.Encode(text[size+1:], mac[:])
 	return string(text)
+}
+
+// appendJSON writes what json.Marshal would, which costs three times as much:
+// signing tickets is on the path of every release.
+func (t *Ticket) appendJSON(b []byte) []byte {
+	text := func(name, value string) {
+		b = append(append(b, name...), '"')
+		if plain(value) {
+			b = append(append(b, value...), '"')
+			return
+		}
+		quoted, err := json.Marshal(value)
+		if err != nil {
+			panic("wire: a string has a JSON form: " + err.Error())
+		}
+		b = append(b[:len(b)-1], quoted...)
+	}
+	text(`{"sub":`, t.Subject)
+	text(`,"svc":`, t.Service)
+	text(`,"pur":`, string(t.Purpose))
+	b = strconv.AppendInt(append(b, `,"iat":`...), t.IssuedAt, 10)
+	b = strconv.AppendInt(append(b, `,"exp":`...), t.ExpiresAt, 10)
+	text(`,"nonce":`, t.Nonce)
+	for _, optional := range [...]struct{ name, value string }{
+		{`,"aid":`, t.AgentID}, {`,"pid":`, t.ProxyConfigID}, {`,"cid":`, t.CreationID}, {`,"mode":`, t.Mode},
+	} {
+		if optional.value != "" {
+			text(optional.name, optional.value)
+		}
+	}
+	return append(b, '}')
+}
+
+// plain reports whether a string stands in JSON as it is.
+func plain(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c < ' ' || c > '~', c == '"', c == '\\', c == '<', c == '>', c == '&':
+			return false
+		}
+	}
+	return true
 }
 
 // OpenTicket checks, in this order: two parts, HMAC under one of the secrets

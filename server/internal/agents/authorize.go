@@ -23,11 +23,12 @@ type subject struct {
 
 // A request is everything that the decision about one release rests on.
 type request struct {
-	now     time.Time
-	service string
-	subject *subject
-	custody *vaults.Custody
-	granted models.GrantedToken // set by hasGrant
+	now       time.Time
+	service   string
+	principal grants.Principal
+	subject   *subject
+	custody   *vaults.Custody
+	granted   models.GrantedToken // set by hasGrant
 }
 
 // rules are what every release must satisfy, in order: the first that refuses

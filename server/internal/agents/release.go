@@ -1,6 +1,7 @@
 package agents
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"fmt"
@@ -13,8 +14,6 @@ import (
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/fault"
-	"github.com/tvzero/tokenvault/server/internal/grants"
-	"github.com/tvzero/tokenvault/server/internal/vaults"
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
 )
 
@@ -22,51 +21,71 @@ import (
 // records the decision, and, if it may, says where to fetch it. It returns only
 // when the record is durable; without a record there is no release.
 func (s *Service) Release(ctx context.Context, key string, c audit.Client, service string) (Released, error) {
-	p, err := s.deps.Grants.Authenticate(ctx, key, models.GrantAgentKey)
+	r, refused, err := s.decide(ctx, key, service)
 	if err != nil {
 		return Released{}, err
 	}
+	if err := s.record(ctx, &r, c, refused); err != nil || refused != nil {
+		return Released{}, cmp.Or(err, refused)
+	}
+	// While the row was being written, the owner may have revoked or locked and
+	// been told that it holds. So the decision is made again; it costs look-ups.
+	r, refused, err = s.decide(ctx, key, service)
+	if err != nil {
+		return Released{}, err
+	}
+	if refused != nil {
+		return Released{}, cmp.Or(s.record(ctx, &r, c, refused), refused)
+	}
+	return s.redirect(&r)
+}
+
+// decide finds out what the decision rests on, and decides. The first error is
+// the refusal, to be recorded; the second says that there is nothing to decide
+// about, or no way to.
+func (s *Service) decide(ctx context.Context, key, service string) (r request, refused, err error) {
+	if r.principal, err = s.deps.Grants.Authenticate(ctx, key, models.GrantAgentKey); err != nil {
+		return r, nil, err
+	}
 	if !wire.ValidServiceName(service) {
-		return Released{}, invalidService()
+		return r, nil, invalidService()
 	}
-	r := request{now: s.deps.Now(), service: service}
-	if r.subject, err = s.subject(ctx, p); err != nil {
-		return Released{}, err
+	r.now, r.service = s.deps.Now(), service
+	if r.subject, err = s.subject(ctx, r.principal); err != nil {
+		return r, nil, err
 	}
-	if r.custody, err = s.deps.Vaults.Custody(ctx, p.AccountID); err != nil {
-		return Released{}, err
+	if r.custody, err = s.deps.Vaults.Custody(ctx, r.principal.AccountID); err != nil {
+		return r, nil, err
 	}
+	return r, authorize(&r), nil
+}
+
+// record makes a decision's row durable.
+func (s *Service) record(ctx context.Context, r *request, c audit.Client, refused error) error {
 	event := audit.Event{
-		AccountID: p.AccountID, Type: audit.Release, Source: audit.Agent, Service: service,
-		AgentID: p.AgentID, GrantID: p.GrantID, Client: c,
+		AccountID: r.principal.AccountID, Type: audit.Release, Source: audit.Agent, Service: r.service,
+		AgentID: r.principal.AgentID, GrantID: r.principal.GrantID, Client: c,
 	}
-	refused := authorize(&r)
 	if refused != nil {
 		event.Type, event.Outcome = audit.Refusal, fault.CodeOf(refused)
 	}
-	if err := s.deps.Audit.Record(ctx, event); err != nil {
-		return Released{}, err
-	}
-	if refused != nil {
-		return Released{}, refused
-	}
-	return s.redirect(p, r.custody, service)
+	return s.deps.Audit.Record(ctx, event)
 }
 
 // redirect makes the single-use ticket and the address that bears it. Its life
 // begins now, not when the request came: recording takes its time.
-func (s *Service) redirect(p grants.Principal, c *vaults.Custody, service string) (Released, error) {
+func (s *Service) redirect(r *request) (Released, error) {
 	var nonce [16]byte
 	if _, err := io.ReadFull(s.deps.Random, nonce[:]); err != nil {
 		return Released{}, fmt.Errorf("agents: no randomness: %w", err)
 	}
 	now := s.deps.Now().Unix()
-	ticket := wire.SignTicket(c.Secret, wire.Ticket{
-		Subject: p.AccountID.String(), Service: service, Purpose: wire.PurposeAgentCredential,
+	ticket := wire.SignTicket(r.custody.Secret, wire.Ticket{
+		Subject: r.principal.AccountID.String(), Service: r.service, Purpose: wire.PurposeAgentCredential,
 		IssuedAt: now, ExpiresAt: now + int64(wire.AgentTicketLife/time.Second),
-		Nonce: hex.EncodeToString(nonce[:]), AgentID: p.AgentID.String(),
+		Nonce: hex.EncodeToString(nonce[:]), AgentID: r.principal.AgentID.String(),
 	})
-	return Released{Location: c.Binding.URL + wire.PathCredential + "?ticket=" + ticket + "&service=" + url.QueryEscape(service)}, nil
+	return Released{Location: r.custody.Binding.URL + wire.PathCredential + "?ticket=" + ticket + "&service=" + url.QueryEscape(r.service)}, nil
 }
 
 // Granted lists what the agent whose key this is was granted, by service name.
