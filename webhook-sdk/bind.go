@@ -54,7 +54,6 @@ type bindView struct {
 	ExpiresAt   string
 	Seconds     int
 	Rebind      bool
-	HasAdmin    bool
 	Problem     string
 	Action      string // of forms
 	Style       string
@@ -151,7 +150,7 @@ func (w *Webhook) showCode(rw http.ResponseWriter, r *http.Request, secret strin
 
 func (w *Webhook) secretView(r *http.Request, problem string) bindView {
 	return bindView{
-		State: pageSecret, Problem: problem, Rebind: w.bindings.bound(), HasAdmin: true,
+		State: pageSecret, Problem: problem, Rebind: w.bindings.bound(),
 		Action: w.pageURL(r.URL.Query().Get(paramTV), ""),
 	}
 }

@@ -3,6 +3,7 @@ package webhook_test
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -285,7 +286,7 @@ func TestASetupLinkWorksOnceAndEndsWithTheBinding(t *testing.T) {
 	code := registration(t, withCookie())
 	tv.BindWith(code.Code, code.HMACHash)
 	refused(t, withCookie(), http.StatusForbidden, wire.CodeForbidden)
-	if _, err := wh.SetupLink(t.Context()); err != webhook.ErrBound {
+	if _, err := wh.SetupLink(t.Context()); !errors.Is(err, webhook.ErrBound) {
 		t.Errorf("a set-up link of a bound webhook: got %v, want ErrBound", err)
 	}
 	if wh.NeedsSetupLink() {

@@ -25,7 +25,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	keys, err := custody.LoadOrCreate(filepath.Join(dir, "keys.json"), rand.Reader)
 	if err != nil {
 		log.Fatal(err)

@@ -40,7 +40,7 @@ func TestAServiceAccountIsReleasedAsAMintedToken(t *testing.T) {
 			return
 		}
 		rw.Header().Set("Content-Type", "application/json")
-		fmt.Fprint(rw, `{"access_token":"ya29.minted","token_type":"Bearer","expires_in":3599}`)
+		_, _ = fmt.Fprint(rw, `{"access_token":"ya29.minted","token_type":"Bearer","expires_in":3599}`)
 	}))
 	t.Cleanup(endpoint.Close)
 	_, tv, c := bound(t, config(func(c *webhook.Config) {

@@ -50,7 +50,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		kong.Exit(func(code int) { exit = code }), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 	)
 	if err != nil {
-		fmt.Fprintln(stderr, "tv-webhook:", err)
+		say(stderr, "tv-webhook: %v\n", err)
 		return 1
 	}
 	parsed, err := parser.Parse(args)
@@ -58,12 +58,12 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return exit // --help
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "tv-webhook: %v; see tv-webhook --help\n", err)
+		say(stderr, "tv-webhook: %v; see tv-webhook --help\n", err)
 		return 2
 	}
 	switch parsed.Command() {
 	case "version":
-		fmt.Fprintln(stdout, version())
+		say(stdout, "%s\n", version())
 		return 0
 	case "health":
 		err = health(ctx, c.Listen, stdout)
@@ -72,18 +72,21 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	}
 	var wrong *configErrors
 	if errors.As(err, &wrong) {
-		fmt.Fprintln(stderr, "tv-webhook: the configuration cannot be used:")
+		say(stderr, "tv-webhook: the configuration cannot be used:\n")
 		for _, problem := range wrong.problems {
-			fmt.Fprintln(stderr, "  -", problem)
+			say(stderr, "  - %s\n", problem)
 		}
 		return 2
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, "tv-webhook:", err)
+		say(stderr, "tv-webhook: %v\n", err)
 		return 1
 	}
 	return 0
 }
+
+// say writes to the operator. Where nobody listens any more, nothing is lost.
+func say(w io.Writer, format string, args ...any) { _, _ = fmt.Fprintf(w, format, args...) }
 
 // version is that of the protocol and of the build.
 func version() string {

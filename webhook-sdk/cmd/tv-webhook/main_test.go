@@ -72,7 +72,7 @@ func start(t testing.TB, data string, env ...string) *process {
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { p.end(syscall.SIGKILL) })
+	t.Cleanup(func() { _ = p.end(syscall.SIGKILL) })
 	lines := bufio.NewReader(stdout)
 	for !strings.Contains(p.stdout, "To bind it") {
 		line, err := lines.ReadString('\n')

@@ -73,20 +73,20 @@ func serve(ctx context.Context, o options, environ []string, stdout, stderr io.W
 // announce tells the operator where the webhook is, and how to bind it. A set-up
 // link is a secret: it goes to the operator's terminal and not into the log.
 func announce(ctx context.Context, wh *webhook.Webhook, c webhook.Config, address net.Addr, stdout io.Writer) error {
-	fmt.Fprintf(stdout, "tv-webhook listens on %s and is reached at %s\n", address, c.ExternalURL)
+	say(stdout, "tv-webhook listens on %s and is reached at %s\n", address, c.ExternalURL)
 	switch {
 	case wh.Bound():
-		fmt.Fprintf(stdout, "It is bound to a vault. To bind it again, open %s%s\n", c.ExternalURL, wire.PathBind)
+		say(stdout, "It is bound to a vault. To bind it again, open %s%s\n", c.ExternalURL, wire.PathBind)
 	case !wh.NeedsSetupLink():
-		fmt.Fprintf(stdout, "To bind it to your vault, open %s%s\n", c.ExternalURL, wire.PathBind)
+		say(stdout, "To bind it to your vault, open %s%s\n", c.ExternalURL, wire.PathBind)
 	case c.AdminSecret != "":
-		fmt.Fprintf(stdout, "To bind it to your vault, open %s%s and enter the admin secret\n", c.ExternalURL, wire.PathBind)
+		say(stdout, "To bind it to your vault, open %s%s and enter the admin secret\n", c.ExternalURL, wire.PathBind)
 	default:
 		link, err := wh.SetupLink(ctx)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(stdout, "To bind it to your vault, open this link. It works once, for whoever has it:\n  %s\n", link)
+		say(stdout, "To bind it to your vault, open this link. It works once, for whoever has it:\n  %s\n", link)
 	}
 	return nil
 }
@@ -142,6 +142,6 @@ func health(ctx context.Context, address string, stdout io.Writer) error {
 	if err := json.NewDecoder(io.LimitReader(answer.Body, wire.MaxBody)).Decode(&got); err != nil || got.Status != wire.StatusHealthy {
 		return fmt.Errorf("the webhook answered %s, and not that it is healthy", answer.Status)
 	}
-	fmt.Fprintf(stdout, "healthy: protocol %s, %d tokens, bound: %t\n", got.Version, got.TokenCount, got.KeyConfigured)
+	say(stdout, "healthy: protocol %s, %d tokens, bound: %t\n", got.Version, got.TokenCount, got.KeyConfigured)
 	return nil
 }
