@@ -86,7 +86,7 @@ func (d *Dashboard) createAgent(c *gin.Context, v visitor) error {
 	if err != nil {
 		return err
 	}
-	in := agents.CreateInput{Name: form.get("name"), Description: unixLines(form.get("description"))}
+	in := agents.CreateInput{Name: form.Get("name"), Description: unixLines(form.Get("description"))}
 	made, err := d.deps.Agents.Create(c.Request.Context(), v.principal, client(c), in)
 	if err != nil {
 		if failure, ok := mendable(err); ok {
@@ -189,7 +189,7 @@ func (d *Dashboard) updateAgent(c *gin.Context, v visitor) error {
 	if err != nil {
 		return err
 	}
-	name, description := form.get("name"), unixLines(form.get("description"))
+	name, description := form.Get("name"), unixLines(form.Get("description"))
 	_, err = d.deps.Agents.Update(c.Request.Context(), v.principal, client(c), id, agents.UpdateInput{Name: &name, Description: &description})
 	if err == nil {
 		return d.done(c, agentPath(id), flashAgentSaved)
@@ -216,7 +216,7 @@ func (d *Dashboard) setAgentStatus(c *gin.Context, v visitor) error {
 		return err
 	}
 	status, word := models.AgentActive, flashAgentResumed
-	switch form.get("status") {
+	switch form.Get("status") {
 	case string(models.AgentActive):
 	case string(models.AgentSuspended):
 		status, word = models.AgentSuspended, flashAgentSuspended
@@ -299,11 +299,11 @@ func (d *Dashboard) grant(c *gin.Context, v visitor) error {
 	if err != nil {
 		return err
 	}
-	hours, err := strconv.Atoi(form.get("hours"))
+	hours, err := strconv.Atoi(form.Get("hours"))
 	if err != nil || hours < 0 || hours > 30*24 {
 		return fault.Field("hours", "A credential grant lasts 1 to %d hours, or until it is revoked.", 30*24)
 	}
-	in := agents.GrantInput{ServiceName: form.get("serviceName"), ExpiresIn: time.Duration(hours) * time.Hour, RefreshPolicy: models.RefreshAuto}
+	in := agents.GrantInput{ServiceName: form.Get("serviceName"), ExpiresIn: time.Duration(hours) * time.Hour, RefreshPolicy: models.RefreshAuto}
 	_, err = d.deps.Grants.Grant(c.Request.Context(), v.principal, client(c), id, in)
 	if err == nil {
 		return d.done(c, agentPath(id), flashGranted)
@@ -332,7 +332,7 @@ func (d *Dashboard) revoke(c *gin.Context, v visitor) error {
 		return err
 	}
 	// Somebody else may have revoked it meanwhile: what was wanted holds.
-	err = d.deps.Grants.Revoke(c.Request.Context(), v.principal, client(c), id, form.get("serviceName"))
+	err = d.deps.Grants.Revoke(c.Request.Context(), v.principal, client(c), id, form.Get("serviceName"))
 	if err != nil && fault.CodeOf(err) != fault.NotFound {
 		return err
 	}

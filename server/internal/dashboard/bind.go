@@ -84,7 +84,7 @@ func (d *Dashboard) bind(c *gin.Context, v visitor) error {
 	if err != nil {
 		return err
 	}
-	in := vaults.BindInput{Code: form.get("code"), WebhookURL: form.get("webhookUrl"), Hash: form.get("hash")}
+	in := vaults.BindInput{Code: form.Get("code"), WebhookURL: form.Get("webhookUrl"), Hash: form.Get("hash")}
 	_, err = d.deps.Webhook.Bind(c.Request.Context(), v.principal, client(c), in)
 	if err == nil {
 		return d.done(c, "/settings", flashBound)

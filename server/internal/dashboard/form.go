@@ -1,6 +1,8 @@
 package dashboard
 
 import (
+	"net/url"
+
 	"github.com/gin-gonic/gin"
 
 	"github.com/tvzero/tokenvault/server/internal/fault"
@@ -56,18 +58,18 @@ const (
 
 // readForm reads a posted form and refuses fields that are too long or hold
 // control characters. Passwords are limited in size alone.
-func readForm(c *gin.Context) (formValues, error) {
-	if err := web.ReadForm(c); err != nil {
+func readForm(c *gin.Context) (url.Values, error) {
+	form, err := web.ReadForm(c)
+	if err != nil {
 		return nil, err
 	}
-	for name, values := range c.Request.PostForm {
+	for name, values := range form {
 		if len(name) > 64 {
 			return nil, fault.New(fault.InvalidRequest, "The form has a field that no form of ours has.")
 		}
 		if len(values) > 1 {
 			return nil, fault.Field(name, "The field %q was sent twice.", name)
 		}
-		var err error
 		switch name {
 		case "password":
 			if len(values[0]) > maxLine {
@@ -82,15 +84,5 @@ func readForm(c *gin.Context) (formValues, error) {
 			return nil, err
 		}
 	}
-	return formValues(c.Request.PostForm), nil
-}
-
-// formValues are the fields of a posted form.
-type formValues map[string][]string
-
-func (f formValues) get(name string) string {
-	if values := f[name]; len(values) > 0 {
-		return values[0]
-	}
-	return ""
+	return form, nil
 }

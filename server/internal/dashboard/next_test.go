@@ -14,7 +14,7 @@ func FuzzSafeNext(f *testing.F) {
 	base := &url.URL{Scheme: "https", Host: "vault.example", Path: "/login"}
 	f.Fuzz(func(t *testing.T, next string) {
 		got := safeNext(next)
-		if !strings.HasPrefix(got, "/") || strings.HasPrefix(got, "//") || strings.ContainsAny(got, "\\\r\n\t ") {
+		if !strings.HasPrefix(got, "/") || strings.HasPrefix(got, "//") || strings.ContainsAny(got, "\\\r\n\t \x00") {
 			t.Fatalf("safeNext(%q) = %q, which a browser may take for another host", next, got)
 		}
 		u, err := base.Parse(got)

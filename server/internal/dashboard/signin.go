@@ -17,7 +17,8 @@ import (
 // "/". What a browser could take for another host ("//evil", "/\evil") is none,
 // and neither are the API and the sign-in pages themselves.
 func safeNext(next string) string {
-	if !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") || strings.ContainsAny(next, "\\\r\n\t\x00") || len(next) > 4<<10 {
+	odd := func(r rune) bool { return r <= ' ' || r > '~' || r == '\\' }
+	if !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") || strings.ContainsFunc(next, odd) || len(next) > 4<<10 {
 		return "/"
 	}
 	u, err := url.Parse(next)
@@ -86,8 +87,8 @@ func (d *Dashboard) login(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	next := safeNext(form.get("next"))
-	in := accounts.LoginInput{Email: form.get("email"), Password: form.get("password")}
+	next := safeNext(form.Get("next"))
+	in := accounts.LoginInput{Email: form.Get("email"), Password: form.Get("password")}
 	signIn, err := d.deps.Accounts.Login(c.Request.Context(), in, client(c))
 	if err != nil {
 		if failure, ok := mendable(err); ok {
@@ -132,8 +133,8 @@ func (d *Dashboard) register(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	next := safeNext(form.get("next"))
-	in := accounts.RegisterInput{Email: form.get("email"), Password: form.get("password"), DisplayName: form.get("displayName")}
+	next := safeNext(form.Get("next"))
+	in := accounts.RegisterInput{Email: form.Get("email"), Password: form.Get("password"), DisplayName: form.Get("displayName")}
 	signIn, err := d.deps.Accounts.Register(c.Request.Context(), in, client(c))
 	if err != nil {
 		if failure, ok := mendable(err); ok {

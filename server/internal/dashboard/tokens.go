@@ -214,7 +214,7 @@ func (d *Dashboard) updateToken(c *gin.Context, v visitor) error {
 	if err != nil {
 		return err
 	}
-	name, notes, tags := form.get("displayName"), unixLines(form.get("notes")), splitTags(form.get("tags"))
+	name, notes, tags := form.Get("displayName"), unixLines(form.Get("notes")), splitTags(form.Get("tags"))
 	_, err = d.deps.Tokens.UpdateMetadata(c.Request.Context(), v.principal, client(c), service,
 		vaults.MetadataInput{DisplayName: &name, Notes: &notes, Tags: &tags})
 	if err == nil {

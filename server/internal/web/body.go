@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/url"
 	"strings"
 	"unicode/utf8"
 
@@ -140,18 +141,20 @@ func tooDeep(body []byte) bool {
 	return false
 }
 
-// ReadForm reads a form of at most MaxBody bytes that a page posted.
-func ReadForm(c *gin.Context) error {
+// ReadForm reads a form of at most MaxBody bytes that a page posted. The query
+// of the address is no part of it.
+func ReadForm(c *gin.Context) (url.Values, error) {
 	kind, _, err := mime.ParseMediaType(c.Request.Header.Get("Content-Type"))
 	if err != nil || kind != "application/x-www-form-urlencoded" {
-		return fault.New(fault.UnsupportedMediaType, "Send the form as application/x-www-form-urlencoded, as a browser does.")
+		return nil, fault.New(fault.UnsupportedMediaType, "Send the form as application/x-www-form-urlencoded, as a browser does.")
 	}
-	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, MaxBody)
-	if err := c.Request.ParseForm(); err != nil {
-		if _, over := errors.AsType[*http.MaxBytesError](err); over {
-			return tooLarge()
-		}
-		return fault.Wrap(err, fault.InvalidRequest, "The form did not arrive whole, or is not encoded as forms are. Send it again.")
+	body, err := readBody(c)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, fault.New(fault.InvalidRequest, "The form is not encoded as forms are. Send it again.")
+	}
+	return form, nil
 }

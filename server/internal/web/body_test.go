@@ -153,3 +153,41 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestFormsAreReadFromTheBodyAlone(t *testing.T) {
+	t.Parallel()
+	server, _ := start(t, "http://127.0.0.1", func(e *gin.Engine) {
+		e.POST("/api/form", web.JSON(func(c *gin.Context) error {
+			form, err := web.ReadForm(c)
+			if err != nil {
+				return err
+			}
+			return web.WriteJSON(c, 200, form)
+		}))
+	})
+	const formType = "application/x-www-form-urlencoded"
+	got := do(t, request(t, "POST", server.URL+"/api/form?name=query", "name=a+b&x=%26", "Content-Type", formType+"; charset=utf-8"))
+	if got.status != 200 || got.body != `{"name":["a b"],"x":["\u0026"]}` {
+		t.Errorf("a form: %d %s, want its own fields", got.status, got.body)
+	}
+	for _, tt := range []struct {
+		name, contentType, body string
+		status                  int
+		code                    fault.Code
+	}{
+		{"JSON", "application/json", `{}`, 415, fault.UnsupportedMediaType},
+		{"several parts", "multipart/form-data; boundary=x", "--x--", 415, fault.UnsupportedMediaType},
+		{"no content type", "", "name=a", 415, fault.UnsupportedMediaType},
+		{"broken encoding", formType, "name=%zz", 400, fault.InvalidRequest},
+		{"too large", formType, "name=" + strings.Repeat("a", web.MaxBody), 413, fault.TooLarge},
+	} {
+		var headers []string
+		if tt.contentType != "" {
+			headers = []string{"Content-Type", tt.contentType}
+		}
+		got := do(t, request(t, "POST", server.URL+"/api/form", tt.body, headers...))
+		if p := wantProblem(t, got, tt.status, tt.code); p.Code != tt.code {
+			t.Errorf("%s: %+v", tt.name, p)
+		}
+	}
+}
