@@ -43,12 +43,17 @@ func writeJSON(w http.ResponseWriter, status int, v any) error {
 	if err != nil {
 		return fmt.Errorf("encoding the answer: %w", err)
 	}
+	writeBody(w, status, body)
+	return nil
+}
+
+// writeBody answers with JSON that was encoded before.
+func writeBody(w http.ResponseWriter, status int, body []byte) {
 	h := w.Header()
 	h["Content-Type"] = jsonType
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // the caller has gone: there is nobody to tell
-	return nil
+	_, _ = w.Write(body) // if the caller has gone, there is nobody to tell
 }
 
 // Header values that every answer has; shared, never changed.

@@ -24,24 +24,25 @@ type documents struct {
 type readyDocument struct {
 	version  string
 	prepared *custody.Prepared
+	encoded  []byte // of encodeMeta
 }
 
 func newDocuments() *documents { return &documents{ready: make(map[string]readyDocument)} }
 
 // get returns the document of an item if it is ready.
-func (d *documents) get(item storage.Item) (*custody.Prepared, bool) {
+func (d *documents) get(item storage.Item) (readyDocument, bool) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	entry, ok := d.ready[item.Key]
 	if !ok || item.Version == "" || entry.version != item.Version {
-		return nil, false
+		return readyDocument{}, false
 	}
-	return entry.prepared, true
+	return entry, true
 }
 
 // put keeps a document; of too many, any other one goes.
-func (d *documents) put(item storage.Item, prepared *custody.Prepared) {
-	if len(item.Data) > maxReadySize || item.Version == "" {
+func (d *documents) put(item storage.Item, ready readyDocument) {
+	if len(item.Data) > maxReadySize || ready.version == "" {
 		return
 	}
 	d.mu.Lock()
@@ -52,5 +53,5 @@ func (d *documents) put(item storage.Item, prepared *custody.Prepared) {
 			break
 		}
 	}
-	d.ready[item.Key] = readyDocument{version: item.Version, prepared: prepared}
+	d.ready[item.Key] = ready
 }

@@ -22,11 +22,12 @@ func (w *Webhook) credential(rw http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	released, err := w.releasable(r.Context(), ticket, stored)
+	body, err := w.releasable(r.Context(), ticket, stored)
 	if err := w.recordRelease(r, actionCredential, ticket, stored, err); err != nil {
 		return err
 	}
-	return writeJSON(rw, http.StatusOK, wire.CredentialResponse{Token: released})
+	writeBody(rw, http.StatusOK, body)
+	return nil
 }
 
 // totpCode answers GET and POST /v1/totp-code.
@@ -109,20 +110,32 @@ func ticketRequest(rw http.ResponseWriter, r *http.Request) (wire.TicketRequest,
 	return wire.TicketRequest{Ticket: query.Get("ticket"), Service: query.Get("service")}, nil
 }
 
-// releasable is what leaves the webhook of a token: a code for a TOTP secret, a
-// minted token for a raw credential, and else the stored fields, the refresh token
-// only for the owner.
-func (w *Webhook) releasable(ctx context.Context, ticket wire.Ticket, stored token) (map[string]any, error) {
+// releasable is what leaves the webhook of a token, in JSON: a code for a TOTP
+// secret, a minted token for a raw credential, and else the stored fields, the
+// refresh token only for the owner.
+func (w *Webhook) releasable(ctx context.Context, ticket wire.Ticket, stored token) ([]byte, error) {
+	var made map[string]any
+	var err error
 	switch stored.kind() {
 	case wire.TypeTOTP:
-		return w.releaseCode(stored)
+		made, err = w.releaseCode(stored)
 	case wire.TypeRawCredential:
-		return w.releaseMinted(ctx, stored)
+		made, err = w.releaseMinted(ctx, stored)
+	default:
+		return stored.release(ticket.Purpose == wire.PurposeUserReveal)
 	}
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(wire.CredentialResponse{Token: made})
+}
+
+// release opens the stored fields.
+func (stored token) release(refreshToken bool) ([]byte, error) {
 	fields := stored.prepared.Document().Fields
 	names := make([]string, 0, len(fields))
 	for name := range fields {
-		if name != wire.FieldRefreshToken || ticket.Purpose == wire.PurposeUserReveal {
+		if name != wire.FieldRefreshToken || refreshToken {
 			names = append(names, name)
 		}
 	}
@@ -130,12 +143,7 @@ func (w *Webhook) releasable(ctx context.Context, ticket wire.Ticket, stored tok
 	if err != nil {
 		return nil, err
 	}
-	released := maps.Clone(stored.meta())
-	for name, secret := range secrets {
-		released[name] = secret
-	}
-	released[metaServiceName] = stored.service
-	return released, nil
+	return released{meta: stored.encoded, secrets: secrets}.encode()
 }
 
 func (w *Webhook) releaseCode(stored token) (map[string]any, error) {

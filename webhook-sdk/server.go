@@ -10,8 +10,7 @@ import (
 // Limits of a connection. The longest answer is that of a proxied call; a body has
 // a limit of its own.
 const (
-	headerTimeout  = 5 * time.Second
-	requestTimeout = 15 * time.Second // headers and body
+	requestTimeout = 10 * time.Second // headers and body
 	answerTimeout  = 60 * time.Second
 	idleTimeout    = 120 * time.Second
 	maxHeaderBytes = 32 << 10
@@ -24,7 +23,7 @@ func Server(addr string, handler http.Handler) *http.Server {
 	return &http.Server{
 		Addr:              addr,
 		Handler:           handler,
-		ReadHeaderTimeout: headerTimeout,
+		ReadHeaderTimeout: requestTimeout, // the same: a deadline less to set for each request
 		ReadTimeout:       requestTimeout,
 		WriteTimeout:      answerTimeout,
 		IdleTimeout:       idleTimeout,

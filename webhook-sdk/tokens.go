@@ -15,9 +15,8 @@ import (
 // A token is a stored one, not opened. It is shared: neither the document nor its
 // metadata may be changed.
 type token struct {
-	service  string
-	version  string // of what is stored
-	prepared *custody.Prepared
+	service string
+	readyDocument
 }
 
 // meta is the metadata that the secrets are bound to, not the copy that lists show.
@@ -42,8 +41,8 @@ func (w *Webhook) loadToken(ctx context.Context, service string) (token, error) 
 	if err != nil {
 		return token{}, fmt.Errorf("reading a token: %w", err)
 	}
-	if prepared, ok := w.documents.get(item); ok {
-		return token{service: service, version: item.Version, prepared: prepared}, nil
+	if ready, ok := w.documents.get(item); ok {
+		return token{service, ready}, nil
 	}
 	document, err := custody.ParseDocument(item.Data)
 	if err != nil {
@@ -53,8 +52,13 @@ func (w *Webhook) loadToken(ctx context.Context, service string) (token, error) 
 	if err != nil {
 		return token{}, fmt.Errorf("reading a token: %w", err)
 	}
-	w.documents.put(item, prepared)
-	return token{service: service, version: item.Version, prepared: prepared}, nil
+	encoded, err := encodeMeta(service, document)
+	if err != nil {
+		return token{}, err
+	}
+	ready := readyDocument{version: item.Version, prepared: prepared, encoded: encoded}
+	w.documents.put(item, ready)
+	return token{service, ready}, nil
 }
 
 // saveToken writes a document if the condition holds.
