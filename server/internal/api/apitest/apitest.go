@@ -27,17 +27,22 @@ type Spec struct {
 	seen map[string]bool // "GET /api/tokens 200"
 }
 
-// Load reads docs/openapi.yaml of the module that the test runs in.
+// document is parsed once a process: under the race detector that takes a
+// second, and tests of a package ask for it dozens of times. Nobody writes to it.
+var document = sync.OnceValues(load)
+
+// Load reads docs/openapi.yaml of the module that the test runs in. Each Spec
+// remembers for itself what it has seen.
 func Load(t testing.TB) *Spec {
 	t.Helper()
-	spec, err := load()
+	doc, err := document()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return spec
+	return &Spec{doc: doc, seen: map[string]bool{}}
 }
 
-func load() (*Spec, error) {
+func load() (*openapi3.T, error) {
 	path, err := find("docs/openapi.yaml")
 	if err != nil {
 		return nil, err
@@ -50,7 +55,7 @@ func load() (*Spec, error) {
 	if err := doc.Validate(loader.Context); err != nil {
 		return nil, fmt.Errorf("apitest: %s is not valid: %w", path, err)
 	}
-	return &Spec{doc: doc, seen: map[string]bool{}}, nil
+	return doc, nil
 }
 
 // find looks for a file from the working folder upwards to the module's root.
