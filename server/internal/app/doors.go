@@ -4,18 +4,27 @@ import (
 	"net/http"
 
 	"github.com/tvzero/tokenvault/server/internal/api"
+	"github.com/tvzero/tokenvault/server/internal/dashboard"
 	"github.com/tvzero/tokenvault/server/internal/web"
 )
 
 // doors makes the handler of everything that the server answers.
 func (a *App) doors() (http.Handler, error) {
 	cookies := web.NewCookies(a.config.PublicURL)
+	pages, err := dashboard.New(dashboard.Deps{
+		Auth: a.grants, Accounts: a.accounts, Tokens: a.vaults, Vault: a.vaults, Webhook: a.vaults,
+		Agents: a.agents, Grants: a.agents, Audit: a.audit, Cookies: cookies, PublicURL: a.config.PublicURL,
+	})
+	if err != nil {
+		return nil, err
+	}
 	engine := web.NewEngine(web.Options{
-		Logger: a.logger, PublicURL: a.config.PublicURL, Quiet: api.Quiet(),
+		Logger: a.logger, PublicURL: a.config.PublicURL, Quiet: api.Quiet(), ErrorPage: pages.ErrorPage,
 	})
 	api.New(api.Deps{
 		Auth: a.grants, Accounts: a.accounts, Tokens: a.vaults, Vault: a.vaults, Webhook: a.vaults,
 		Agents: a.agents, Grants: a.agents, Releases: a.agents, Audit: a.audit, Cookies: cookies, Ready: a.store.Ready,
 	}).Routes(engine)
+	pages.Routes(engine)
 	return engine, nil
 }
