@@ -131,19 +131,19 @@ func (w *Webhook) releasable(ctx context.Context, ticket wire.Ticket, stored tok
 }
 
 // release opens the stored fields.
-func (stored token) release(refreshToken bool) ([]byte, error) {
-	fields := stored.prepared.Document().Fields
+func (t token) release(refreshToken bool) ([]byte, error) {
+	fields := t.prepared.Document().Fields
 	names := make([]string, 0, len(fields))
 	for name := range fields {
 		if name != wire.FieldRefreshToken || refreshToken {
 			names = append(names, name)
 		}
 	}
-	secrets, err := stored.prepared.Open(names...)
+	secrets, err := t.prepared.Open(names...)
 	if err != nil {
 		return nil, err
 	}
-	return released{meta: stored.encoded, secrets: secrets}.encode()
+	return released{meta: t.encoded, secrets: secrets}.encode()
 }
 
 func (w *Webhook) releaseCode(stored token) (map[string]any, error) {
