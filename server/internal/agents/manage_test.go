@@ -335,7 +335,7 @@ func TestChangesAtOnceLoseNothing(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		w := newWorld(t, s)
-		for round := range 10 {
+		for round := range 5 {
 			id, old := w.agent(fmt.Sprint("ci-", round), "github")
 			var key string
 			var wg sync.WaitGroup
@@ -379,7 +379,7 @@ func TestADeletionAndARotationAtOnceLeaveNoKey(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		w := newWorld(t, s)
 		w.token("github")
-		for round := range 10 {
+		for round := range 5 {
 			id, _ := w.agent(fmt.Sprint("ci-", round))
 			var wg sync.WaitGroup
 			wg.Go(func() {

@@ -291,15 +291,20 @@ func (w *world) events() (list []string) {
 	page, err := w.audit.List(w.t.Context(), w.owner.AccountID, audit.Filter{Limit: audit.MaxLimit})
 	w.check(err)
 	for _, e := range page.Events {
-		list = append([]string{strings.TrimSpace(strings.Join([]string{e.EventType, e.Outcome, e.ServiceName, e.Detail}, " "))}, list...)
+		list = append([]string{line(e)}, list...)
 	}
 	return list
 }
 
+func line(e models.AuditEvent) string {
+	return strings.TrimSpace(strings.Join([]string{e.EventType, e.Outcome, e.ServiceName, e.Detail}, " "))
+}
+
 func (w *world) last() string {
 	w.t.Helper()
-	events := w.events()
-	return events[len(events)-1]
+	page, err := w.audit.List(w.t.Context(), w.owner.AccountID, audit.Filter{Limit: 1})
+	w.check(err)
+	return line(page.Events[0])
 }
 
 // liveKeys counts the agent keys of the owner's account that have not ended.
