@@ -317,7 +317,7 @@ func TestOfRotationsAtOnceOneKeyIsGoodAfterwards(t *testing.T) {
 		}
 		wg.Wait()
 		good := 0
-		for _, key := range append(keys, old) {
+		for _, key := range slices.Concat(keys, []string{old}) {
 			r, err := w.Release(t.Context(), key, client, "github")
 			if err == nil && r.Location != "" {
 				good++

@@ -46,12 +46,12 @@ func TestAListHasEveryEventOfItsAccountNewestFirst(t *testing.T) {
 		var all []string
 		for i := range 120 {
 			e := event(fmt.Sprint(i))
-			switch {
-			case i%4 == 1:
+			switch i % 4 {
+			case 1:
 				e.AgentID = agent
-			case i%4 == 2:
+			case 2:
 				e.Service = "gitlab"
-			case i%4 == 3:
+			case 3:
 				e.Type, e.Source = audit.Refusal, audit.Proxy
 			}
 			mustRecord(t, r, e)

@@ -66,7 +66,7 @@ func TestWhatIsNotStoredIsNoGrant(t *testing.T) {
 	}
 	for n := range 16 + 12 + 32 + 32 {
 		poor := grants.New(grants.Deps{
-			Store: w.shelf, Keys: w.keys, Gate: w.gate, Now: time.Now, Random: bytes.NewReader(make([]byte, n)), Logger: slog.Default(),
+			Store: w.shelf, Keys: w.keys, Gate: w.gate, Now: time.Now, Random: bytes.NewReader(make([]byte, n)), Logger: slog.New(slog.DiscardHandler),
 		})
 		_, err := poor.Issue(t.Context(), grants.IssueInput{AccountID: models.NewID(), Kind: models.GrantSession})
 		if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
