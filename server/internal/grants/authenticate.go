@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/custody"
 	"github.com/tvzero/tokenvault/server/internal/fault"
@@ -82,6 +84,9 @@ func (s *Service) check(ctx context.Context, c *custody.Claims, now time.Time) (
 	if grant.AgentID != nil {
 		g.principal.AgentID = *grant.AgentID
 	}
+	if grant.LastUsedAt != nil {
+		g.noted.Store(grant.LastUsedAt.Unix())
+	}
 	for _, end := range []*time.Time{&c.ExpiresAt, grant.ExpiresAt, key.ExpiresAt} {
 		if end != nil && !end.IsZero() && (g.ends.IsZero() || end.Before(g.ends)) {
 			g.ends = *end
@@ -97,7 +102,7 @@ func (s *Service) note(g *good, now time.Time) {
 		return
 	}
 	s.mu.Lock()
-	s.used[use{g.principal.AccountID, g.principal.GrantID}] = now
+	s.used[use{g.principal.AccountID, g.principal.GrantID, g.principal.AgentID}] = now
 	s.mu.Unlock()
 }
 
@@ -126,11 +131,19 @@ func (s *Service) writeUses(ctx context.Context) {
 	if len(used) == 0 {
 		return
 	}
-	list := make([]models.GrantUse, 0, len(used))
+	grants := make([]models.GrantUse, 0, len(used))
+	var agents []models.AgentUse
 	for u, at := range used {
-		list = append(list, models.GrantUse{AccountID: u.accountID, GrantID: u.grantID, At: models.Stamp(at)})
+		grants = append(grants, models.GrantUse{AccountID: u.accountID, GrantID: u.grantID, At: models.Stamp(at)})
+		if u.agentID != uuid.Nil {
+			agents = append(agents, models.AgentUse{AccountID: u.accountID, AgentID: u.agentID, At: models.Stamp(at)})
+		}
 	}
-	if err := s.deps.Store.TouchGrants(ctx, list); err != nil {
-		s.deps.Logger.Warn("grants: last use could not be written", "grants", len(list), "error", err)
+	err := s.deps.Store.TouchGrants(ctx, grants)
+	if len(agents) > 0 {
+		err = errors.Join(err, s.deps.Store.TouchAgents(ctx, agents))
+	}
+	if err != nil {
+		s.deps.Logger.Warn("grants: last use could not be written", "grants", len(grants), "error", err)
 	}
 }

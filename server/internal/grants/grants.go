@@ -21,6 +21,7 @@ type Store interface {
 	GrantWithKey(ctx context.Context, accountID, grantID uuid.UUID, slot uint32) (models.Grant, models.GrantKey, error)
 	EndGrant(ctx context.Context, accountID, grantID uuid.UUID, at time.Time) error
 	TouchGrants(ctx context.Context, used []models.GrantUse) error
+	TouchAgents(ctx context.Context, used []models.AgentUse) error
 }
 
 // Deps is what the service needs. Random is crypto/rand.Reader but in tests.
@@ -41,7 +42,7 @@ type Service struct {
 	used  map[use]time.Time // not yet written
 }
 
-type use struct{ accountID, grantID uuid.UUID }
+type use struct{ accountID, grantID, agentID uuid.UUID }
 
 // New makes the service.
 func New(d Deps) *Service {

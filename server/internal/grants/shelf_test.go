@@ -32,6 +32,7 @@ type shelf struct {
 	keys    map[slot]models.GrantKey
 	asked   int
 	away    error
+	agents  []models.AgentUse // what TouchAgents got
 	touched [][]models.GrantUse
 }
 
@@ -88,6 +89,13 @@ func (s *shelf) TouchGrants(_ context.Context, used []models.GrantUse) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.touched = append(s.touched, used)
+	return s.away
+}
+
+func (s *shelf) TouchAgents(_ context.Context, used []models.AgentUse) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.agents = append(s.agents, used...)
 	return s.away
 }
 
