@@ -57,7 +57,7 @@ func TestEveryReleaseThatAKilledServerAnsweredIsOnRecord(t *testing.T) {
 		p, url := startProcess(t, database, keys)
 		key := releasable(t, url)
 		for round := range rounds(t) {
-			for _, id := range releaseUntil(t, p, url, key, 1+random.IntN(300)) {
+			for _, id := range releaseUntil(t, p, url, key, 1+random.IntN(120)) {
 				answered[id] = true
 			}
 			recorded := releasesOnRecord(t, database)

@@ -25,8 +25,9 @@ import (
 // A Secret is a part of a credential that must not leak, in one form in which it
 // exists.
 type Secret struct {
-	Name  string // service and field
-	Value []byte
+	Name    string // service and field
+	Value   []byte
+	Derived bool // not sent as it is, but hidden in what is sent
 }
 
 // A Sample is a credential as a client stores it.
@@ -71,7 +72,7 @@ func sample(service, kind string, secrets map[string]string) Sample {
 		if strings.Contains(value, "-----BEGIN") {
 			s.Secrets = append(s.Secrets, pemSecrets(name, value)...)
 		} else {
-			s.Secrets = append(s.Secrets, Secret{name, []byte(value)})
+			s.Secrets = append(s.Secrets, Secret{Name: name, Value: []byte(value)})
 		}
 	}
 	return s
@@ -85,7 +86,7 @@ func totpSecret() Sample {
 	raw := make([]byte, 20)
 	_, _ = rand.Read(raw)
 	s := sample(TOTP, wire.TypeTOTP, map[string]string{wire.FieldTOTPSecret: base32.StdEncoding.EncodeToString(raw)})
-	s.Secrets = append(s.Secrets, Secret{TOTP + " raw key", raw})
+	s.Secrets = append(s.Secrets, Secret{TOTP + " raw key", raw, true})
 	return s
 }
 
@@ -119,7 +120,7 @@ func certificate(t testing.TB) Sample {
 		wire.FieldPrivateKeyData:   encode("PRIVATE KEY", der),
 		wire.FieldCertificateChain: encode("CERTIFICATE", issuer.Raw),
 	})
-	s.Secrets = append(s.Secrets, Secret{Certificate + " private scalar", leafKey.D.FillBytes(make([]byte, 32))})
+	s.Secrets = append(s.Secrets, Secret{Certificate + " private scalar", leafKey.D.FillBytes(make([]byte, 32)), true})
 	return s
 }
 
@@ -158,7 +159,7 @@ func sshKey(t testing.TB) Sample {
 		t.Fatal(err)
 	}
 	s := sample(SSHKey, wire.TypeSSHKey, map[string]string{wire.FieldSSHPrivateKey: string(pem.EncodeToMemory(block))})
-	s.Secrets = append(s.Secrets, Secret{SSHKey + " seed", private.Seed()})
+	s.Secrets = append(s.Secrets, Secret{SSHKey + " seed", private.Seed(), true})
 	return s
 }
 
@@ -187,8 +188,8 @@ func serviceAccount(t testing.TB) (Sample, *TokenEndpoint) {
 	s := Sample{Service: ServiceAccount, Data: map[string]any{
 		"tokenType": wire.TypeRawCredential, wire.FieldAccessToken: string(text), "displayName": "A service account",
 	}}
-	s.Secrets = append(pemSecrets(ServiceAccount+" private_key", private), Secret{ServiceAccount + " private_key_id", []byte(id)},
-		Secret{ServiceAccount + " prime", key.Primes[0].Bytes()})
+	s.Secrets = append(pemSecrets(ServiceAccount+" private_key", private), Secret{ServiceAccount + " private_key_id", []byte(id), false},
+		Secret{ServiceAccount + " prime", key.Primes[0].Bytes(), true})
 	return s, endpoint
 }
 
@@ -203,7 +204,7 @@ func pemSecrets(name, text string) []Secret {
 	line := lines[len(lines)/2]
 	raw, err := base64.StdEncoding.DecodeString(line)
 	if err != nil {
-		return []Secret{{name, []byte(text)}}
+		panic(err) // encoding/pem wrote it
 	}
-	return []Secret{{name + " (text)", []byte(line)}, {name + " (bytes)", raw}}
+	return []Secret{{name + " (text)", []byte(line), false}, {name + " (bytes)", raw, true}}
 }
