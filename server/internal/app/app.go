@@ -68,7 +68,7 @@ func newApp(ctx context.Context, c config.Config, logger *slog.Logger, world sea
 			err = errors.Join(err, a.close())
 		}
 	}()
-	if err := a.listenOn(); err != nil {
+	if err := a.listenOn(ctx); err != nil {
 		return nil, err
 	}
 	if a.store, err = store.Open(ctx, store.Options{URL: c.DatabaseURL, Logger: logger}); err != nil {
@@ -119,12 +119,13 @@ func (a *App) services(keys *custody.Keyring) (err error) {
 
 // listenOn takes the addresses first, so that a port that is taken is the first
 // thing one hears of. A public URL with port 0 gets the port that port 0 became.
-func (a *App) listenOn() (err error) {
-	if a.listener, err = net.Listen("tcp", a.config.Listen); err != nil {
+func (a *App) listenOn(ctx context.Context) (err error) {
+	var network net.ListenConfig
+	if a.listener, err = network.Listen(ctx, "tcp", a.config.Listen); err != nil {
 		return fmt.Errorf("TOKENVAULT_LISTEN: %w", err)
 	}
 	if a.config.MetricsListen != "" {
-		if a.metrics, err = net.Listen("tcp", a.config.MetricsListen); err != nil {
+		if a.metrics, err = network.Listen(ctx, "tcp", a.config.MetricsListen); err != nil {
 			return fmt.Errorf("TOKENVAULT_METRICS_LISTEN: %w", err)
 		}
 	}

@@ -169,7 +169,7 @@ func (c *healthCommand) Run(in *invocation) error {
 	if err != nil {
 		return err
 	}
-	answer, err := http.DefaultClient.Do(request)
+	answer, err := new(http.Client).Do(request)
 	if err != nil {
 		return fmt.Errorf("the server does not answer: %w", err)
 	}

@@ -67,7 +67,9 @@ func TestHealthSaysWhetherAServerIsReady(t *testing.T) {
 			t.Errorf("of a stopped server: status %d, %q; want 1", status, said)
 		}
 	})
-	unready := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no database", 503) }))
+	unready := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "no database", http.StatusServiceUnavailable)
+	}))
 	defer unready.Close()
 	if status, said := run(t, nil, "health", "--url", unready.URL); status != 1 || !strings.Contains(said, "not ready: 503") {
 		t.Errorf("of a server that is not ready: status %d, %q; want 1, not ready", status, said)

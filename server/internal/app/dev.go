@@ -107,11 +107,11 @@ func (d *devStage) start(ctx context.Context, c *devCommand) <-chan error {
 	if d.account, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
 		return fail(err)
 	}
-	if d.google, err = startTokenEndpoint(&d.account.PublicKey); err != nil {
+	if d.google, err = startTokenEndpoint(ctx, &d.account.PublicKey); err != nil {
 		return fail(err)
 	}
 	go func() { ended <- d.google.serve() }()
-	listener, err := net.Listen("tcp", c.WebhookListen)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.WebhookListen)
 	if err != nil {
 		return fail(fmt.Errorf("the webhook: %w\nAnother address: tokenvault dev --webhook-listen 127.0.0.1:9080", err))
 	}

@@ -28,8 +28,8 @@ type devTokenEndpoint struct {
 	last     string
 }
 
-func startTokenEndpoint(public *rsa.PublicKey) (*devTokenEndpoint, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func startTokenEndpoint(ctx context.Context, public *rsa.PublicKey) (*devTokenEndpoint, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}

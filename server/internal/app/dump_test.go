@@ -30,38 +30,43 @@ func dump(t testing.TB, db *sql.DB) map[string][]string {
 	t.Helper()
 	out := map[string][]string{}
 	for _, table := range tables(t, db) {
-		rows, err := db.QueryContext(t.Context(), "SELECT * FROM "+table) // #nosec G202 -- a name from the catalogue
-		if err != nil {
-			t.Fatalf("dump %s: %v", table, err)
-		}
-		columns, err := rows.Columns()
-		if err != nil {
-			t.Fatal(err)
-		}
-		lines := []string{}
-		for rows.Next() {
-			values := make([]any, len(columns))
-			for i := range values {
-				values[i] = new(any)
-			}
-			if err := rows.Scan(values...); err != nil {
-				t.Fatalf("dump %s: %v", table, err)
-			}
-			var line strings.Builder
-			for i, name := range columns {
-				if name != "last_used_at" {
-					fmt.Fprintf(&line, "%s=%v ", name, *(values[i].(*any))) //nolint:forcetypeassert // made above
-				}
-			}
-			lines = append(lines, line.String())
-		}
-		if err := rows.Err(); err != nil {
-			t.Fatalf("dump %s: %v", table, err)
-		}
-		_ = rows.Close()
-		slices.Sort(lines)
-		out[table] = lines
+		out[table] = lines(t, db, table)
 	}
+	return out
+}
+
+func lines(t testing.TB, db *sql.DB, table string) []string {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), "SELECT * FROM "+table) // #nosec G202 -- a name from the catalogue
+	if err != nil {
+		t.Fatalf("dump %s: %v", table, err)
+	}
+	defer func() { _ = rows.Close() }()
+	columns, err := rows.Columns()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := []string{}
+	for rows.Next() {
+		values, targets := make([]any, len(columns)), make([]any, len(columns))
+		for i := range values {
+			targets[i] = &values[i]
+		}
+		if err := rows.Scan(targets...); err != nil {
+			t.Fatalf("dump %s: %v", table, err)
+		}
+		var line strings.Builder
+		for i, name := range columns {
+			if name != "last_used_at" {
+				fmt.Fprintf(&line, "%s=%v ", name, values[i])
+			}
+		}
+		out = append(out, line.String())
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatalf("dump %s: %v", table, err)
+	}
+	slices.Sort(out)
 	return out
 }
 

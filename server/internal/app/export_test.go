@@ -17,3 +17,6 @@ func NewImpatient(ctx context.Context, c config.Config, logger *slog.Logger,
 
 // DrainTime is how long running requests may take once the server is told to stop.
 const DrainTime = drainTime
+
+// MetricsAddress is where metrics are served.
+func (a *App) MetricsAddress() string { return a.metrics.Addr().String() }

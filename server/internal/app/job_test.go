@@ -85,9 +85,11 @@ func TestTheMainJobFromRegistrationToUnbinding(t *testing.T) {
 	})
 }
 
+// newAgent is an agent's client; what the server answers it is held against
+// docs/openapi.yaml, too.
 func newAgent(t testing.TB, server, key string) *agent.Client {
 	t.Helper()
-	c, err := agent.New(server, key, agent.Options{Timeout: time.Minute, Transport: apptest.NewClient(t, nil).Transport})
+	c, err := agent.New(server, key, agent.Options{Timeout: time.Minute, Transport: newClient(t).Transport})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,8 @@ import (
 
 // A listenProxy stands between a replica and PostgreSQL. It can stop passing on
 // anything on the connections over which LISTEN was sent, without closing them:
-// what a firewall does that forgot a connection.
+// what a firewall does that forgot a connection. And it can cut everything, as a
+// database does that is started anew.
 type listenProxy struct {
 	url      string // of the database, through the proxy
 	listener net.Listener
@@ -21,6 +22,7 @@ type listenProxy struct {
 	conns  []net.Conn
 	frozen chan struct{} // closed: listening connections are half-open from now on
 	heard  int           // connections over which LISTEN was sent
+	down   bool          // new connections are closed at once
 }
 
 func startListenProxy(t testing.TB, database string) *listenProxy {
@@ -39,14 +41,35 @@ func startListenProxy(t testing.TB, database string) *listenProxy {
 	p.working.Go(p.run)
 	t.Cleanup(func() {
 		_ = l.Close()
-		p.mu.Lock()
-		for _, c := range p.conns {
-			_ = c.Close()
-		}
-		p.mu.Unlock()
+		p.outage(true)
 		p.working.Wait()
 	})
 	return p
+}
+
+// outage cuts all connections and takes no new ones, until it is over.
+func (p *listenProxy) outage(down bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down = down
+	if down {
+		for _, c := range p.conns {
+			_ = c.Close()
+		}
+		p.conns = nil
+	}
+}
+
+// keep remembers a connection, or reports that there is an outage.
+func (p *listenProxy) keep(client, server net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.down {
+		_, _ = client.Close(), server.Close()
+		return false
+	}
+	p.conns = append(p.conns, client, server)
+	return true
 }
 
 // freeze makes what listens half-open, for ever, and returns how many
@@ -69,9 +92,9 @@ func (p *listenProxy) run() {
 			_ = client.Close()
 			continue
 		}
-		p.mu.Lock()
-		p.conns = append(p.conns, client, server)
-		p.mu.Unlock()
+		if !p.keep(client, server) {
+			continue
+		}
 		listens := make(chan struct{}) // closed when LISTEN was sent
 		p.working.Go(func() { p.pass(client, server, listens, true) })
 		p.working.Go(func() { p.pass(server, client, listens, false) })

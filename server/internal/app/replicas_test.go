@@ -30,6 +30,8 @@ type pair struct {
 	first, second *server
 	proxy         *listenProxy
 	database      string // directly
+	keys          string
+	calm          func() // ends the load
 	owner         *apptest.Owner
 	webhook       *webhooktest.Webhook
 	plain         *http.Client
@@ -39,8 +41,8 @@ func newPair(t *testing.T) *pair {
 	t.Helper()
 	p := &pair{database: storetest.URL(t, store.Postgres), plain: apptest.NewClient(t, nil)}
 	p.proxy = startListenProxy(t, p.database)
-	keys := newKeys(t)
-	p.first, p.second = start(t, p.database, keys), start(t, p.proxy.url, keys)
+	p.keys = newKeys(t)
+	p.first, p.second = start(t, p.database, p.keys), start(t, p.proxy.url, p.keys)
 	p.webhook = startWebhook(t, nil)
 	p.owner = p.first.owner(t, "owner@example.com")
 	p.owner.Bind(p.webhook.URL, adminSecret)
@@ -71,7 +73,8 @@ func (p *pair) load(t *testing.T) {
 			})
 		}
 	}
-	t.Cleanup(func() { stop(); busy.Wait() })
+	p.calm = func() { stop(); busy.Wait() }
+	t.Cleanup(p.calm)
 }
 
 func (p *pair) ask(t *testing.T, s *server, key string) apptest.Answer {

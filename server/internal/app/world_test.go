@@ -131,12 +131,17 @@ func (s *server) stop() {
 // docs/openapi.yaml.
 func (s *server) owner(t testing.TB, email string) *apptest.Owner {
 	t.Helper()
-	spec := apitest.Load(t)
-	o := apptest.NewOwner(t, s.URL(), email, apptest.NewClient(t, func(next http.RoundTripper) http.RoundTripper {
-		return spec.Transport(t, next)
-	}))
+	o := apptest.NewOwner(t, s.URL(), email, newClient(t))
 	o.Register()
 	return o
+}
+
+// newClient makes a client that reports answers which docs/openapi.yaml does not
+// describe.
+func newClient(t testing.TB) *http.Client {
+	t.Helper()
+	spec := apitest.Load(t)
+	return apptest.NewClient(t, func(next http.RoundTripper) http.RoundTripper { return spec.Transport(t, next) })
 }
 
 // startWebhook runs a webhook that mints at an endpoint (nil: nowhere).
