@@ -59,6 +59,8 @@ func (w *Webhook) recordOf(r *http.Request, a action, ticket wire.Ticket, creati
 	}
 }
 
+// appendRecord does not stop when the caller breaks the connection off: that would
+// be a way to change something without a record.
 func (w *Webhook) appendRecord(ctx context.Context, rec record) error {
 	now := w.now()
 	rec.Timestamp, rec.RecordedBy = formatTime(now), recordedByWebhook
@@ -66,7 +68,7 @@ func (w *Webhook) appendRecord(ctx context.Context, rec record) error {
 	if err != nil {
 		return fmt.Errorf("encoding a record: %w", err)
 	}
-	if err := w.storage.AppendAudit(ctx, storage.Audit{Time: now, Data: data}); err != nil {
+	if err := w.storage.AppendAudit(context.WithoutCancel(ctx), storage.Audit{Time: now, Data: data}); err != nil {
 		return fmt.Errorf("writing the record of a release: %w", err)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -283,6 +284,64 @@ func TestNoRecordNoRelease(t *testing.T) {
 	}
 	if n := calls(); n != 0 {
 		t.Errorf("the upstream was called %d times, want 0", n)
+	}
+	refused(t, tv.TryOperate(deleteGithub), http.StatusInternalServerError, wire.CodeInternal)
+	check()
+}
+
+// A hangUp is a storage at whose next change the caller breaks the connection off.
+type hangUp struct {
+	webhook.Storage
+	cancel *context.CancelFunc
+}
+
+func (h hangUp) Put(ctx context.Context, collection string, item storage.Item, condition storage.Condition) error {
+	err := h.Storage.Put(ctx, collection, item, condition)
+	(*h.cancel)()
+	return err
+}
+
+func (h hangUp) Delete(ctx context.Context, collection, key string) error {
+	err := h.Storage.Delete(ctx, collection, key)
+	(*h.cancel)()
+	return err
+}
+
+func TestAChangeIsOnRecordAlsoIfItsCallerHasGone(t *testing.T) {
+	t.Parallel()
+	cancel := context.CancelFunc(func() {})
+	wh, tv, _ := bound(t, config(func(c *webhook.Config) { c.Storage = hangUp{c.Storage, &cancel} }))
+	send := func(r *http.Request) {
+		ctx, stop := context.WithCancel(t.Context())
+		cancel = stop
+		wh.ServeHTTP(httptest.NewRecorder(), serverSide(r.WithContext(ctx)))
+	}
+	ticket := tv.Ticket(wire.PurposeStore, "github")
+	send(tv.Request(http.MethodPost, wire.PathStore, map[string]any{"ticket": tv.Sign(ticket), "service": "github", "tokenData": plain("second")}))
+	if r := records(t, wh)[0]; r["action"] != "store" || r["ticketNonce"] != ticket.Nonce {
+		t.Errorf("the newest record is %v, want that of the store", r)
+	}
+	send(tv.SignedRequest(wire.PathStorage, deleteGithub))
+	if r := records(t, wh)[0]; r["action"] != "delete" || r["serviceName"] != "github" {
+		t.Errorf("the newest record is %v, want that of the deletion", r)
+	}
+	if got := wh.Storage.Count(storage.CollectionTokens); got != 0 {
+		t.Errorf("%d tokens remain, want 0", got)
+	}
+}
+
+// A worn storage deletes nothing.
+type worn struct{ webhook.Storage }
+
+func (worn) Delete(context.Context, string, string) error { return errors.New("disk failure") }
+
+func TestADeletionThatFailsIsOnRecordAsSuch(t *testing.T) {
+	t.Parallel()
+	wh, tv, _ := bound(t, config(func(c *webhook.Config) { c.Storage = worn{c.Storage} }))
+	check := unchanged(t, wh)
+	refused(t, tv.TryOperate(deleteGithub), http.StatusInternalServerError, wire.CodeInternal)
+	if r := records(t, wh)[0]; r["action"] != "delete" || r["outcome"] != "internal_error" {
+		t.Errorf("the newest record is %v, want a deletion that failed", r)
 	}
 	check()
 }

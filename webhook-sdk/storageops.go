@@ -311,17 +311,31 @@ func (w *Webhook) remove(r *http.Request, collection, key string) error {
 	if collection == wire.CollectionAudit {
 		return refuse(wire.CodeForbidden, "the webhook's log is only added to")
 	}
-	err := w.storage.Delete(r.Context(), collection, key)
+	if collection == wire.CollectionTokens {
+		return w.removeToken(r, key)
+	}
+	if err := w.storage.Delete(r.Context(), collection, key); err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return fmt.Errorf("deleting from %s: %w", collection, err)
+	}
+	return nil
+}
+
+// removeToken records first and then deletes, so that no token goes without a
+// record; of a deletion that failed there is a second one.
+func (w *Webhook) removeToken(r *http.Request, service string) error {
+	_, err := w.storage.Get(r.Context(), storage.CollectionTokens, service)
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("deleting from %s: %w", collection, err)
+	// A document that cannot be read can be deleted all the same.
+	rec := record{Action: actionDelete, Service: clip(service), Address: w.clients.describe(r), Outcome: outcomeOK}
+	if err := w.appendRecord(r.Context(), rec); err != nil {
+		return err
 	}
-	if collection != wire.CollectionTokens {
+	err = w.storage.Delete(r.Context(), storage.CollectionTokens, service)
+	if err == nil || errors.Is(err, storage.ErrNotFound) {
 		return nil
 	}
-	return w.appendRecord(r.Context(), record{
-		Action: actionDelete, Service: clip(key), Address: w.clients.describe(r), Outcome: outcomeOK,
-	})
+	rec.Outcome = outcomeOf(err)
+	return errors.Join(fmt.Errorf("deleting a token: %w", err), w.appendRecord(r.Context(), rec))
 }
