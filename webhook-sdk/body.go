@@ -17,6 +17,7 @@ import (
 const (
 	bodyTimeout  = 10 * time.Second // for the whole body, from the first look at it
 	maxJSONDepth = 24               // nested arrays and objects
+	firstBuffer  = 16 << 10         // bytes that are set aside before any have come
 )
 
 // readBody reads a request's body, at most wire.MaxBody bytes within
@@ -33,7 +34,8 @@ func readBody(rw http.ResponseWriter, r *http.Request) ([]byte, error) {
 	_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
 	var buffer bytes.Buffer
 	if r.ContentLength > 0 {
-		buffer.Grow(int(r.ContentLength) + bytes.MinRead)
+		// No more on the word of who has sent only headers.
+		buffer.Grow(min(int(r.ContentLength), firstBuffer) + bytes.MinRead)
 	}
 	_, err := buffer.ReadFrom(http.MaxBytesReader(rw, r.Body, wire.MaxBody))
 	var tooLong *http.MaxBytesError

@@ -3,12 +3,17 @@ package webhook
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/tvzero/tokenvault/webhook-sdk/wire"
 )
 
 // The memory behaves like a map from keys to their ends, but for forgetting up to
@@ -115,5 +120,26 @@ func TestDepthIsCountedOutsideStrings(t *testing.T) {
 		if got := tooDeep([]byte(text), 3); got != want {
 			t.Errorf("tooDeep(%s, 3) is %v, want %v", text, got, want)
 		}
+	}
+}
+
+// A promised is a body of which only the length has come.
+type promised struct{ asked []int }
+
+func (p *promised) Read(into []byte) (int, error) {
+	p.asked = append(p.asked, len(into))
+	return 0, io.ErrUnexpectedEOF
+}
+
+func TestABodyThatIsOnlyAnnouncedTakesLittleMemory(t *testing.T) {
+	t.Parallel()
+	body := &promised{}
+	r := httptest.NewRequest(http.MethodPost, wire.PathStore, body)
+	r.ContentLength = wire.MaxBody
+	if _, err := readBody(httptest.NewRecorder(), r); err == nil {
+		t.Fatal("a body that broke off was read, want an error")
+	}
+	if len(body.asked) == 0 || body.asked[0] > 2*firstBuffer {
+		t.Errorf("buffers of %v bytes were made before anything came, want at most %d", body.asked, 2*firstBuffer)
 	}
 }

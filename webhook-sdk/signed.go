@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"time"
 
@@ -20,6 +21,10 @@ func (w *Webhook) signed(next signedFunc) handlerFunc {
 		now := w.now()
 		if len(w.bindings.active(now)) == 0 {
 			return errSetupRequired
+		}
+		// Against no secret the MAC is what fails; anything else is worth no body.
+		if _, _, err := wire.Verify(r.Header, nil, nil, now); !errors.Is(err, wire.ErrSignature) {
+			return because(errSignature, err)
 		}
 		body, err := readBody(rw, r)
 		if err != nil {
@@ -43,7 +48,10 @@ func (w *Webhook) signed(next signedFunc) handlerFunc {
 	}
 }
 
-var errSetupRequired = refuse(wire.CodeSetupRequired, "this webhook is not bound to a vault yet: open its /bind page")
+var (
+	errSetupRequired = refuse(wire.CodeSetupRequired, "this webhook is not bound to a vault yet: open its /bind page")
+	errSignature     = refuse(wire.CodeAuthFailed, "the request's signature was refused")
+)
 
 // verify checks the signature, and that neither it nor the request id was used
 // before. Both are remembered from here on.
@@ -51,7 +59,7 @@ func (w *Webhook) verify(r *http.Request, body []byte, now time.Time) error {
 	active := w.bindings.active(now)
 	signature, index, err := wire.Verify(r.Header, secretsOf(active), body, now)
 	if err != nil {
-		return because(refuse(wire.CodeAuthFailed, "the request's signature was refused"), err)
+		return because(errSignature, err)
 	}
 	if signature.Time.Before(w.started) {
 		return refuse(wire.CodeAuthFailed, "the request is dated before this webhook was started; sign it anew")

@@ -188,6 +188,18 @@ func TestABodyOverOneMiBIsTooLarge(t *testing.T) {
 	check()
 }
 
+func TestHeadersAreCheckedBeforeTheBodyIsRead(t *testing.T) {
+	t.Parallel()
+	wh, tv, _ := bound(t)
+	check := unchanged(t, wh)
+	body := []byte(`{"data":"` + strings.Repeat("x", wire.MaxBody) + `"}`)
+	refused(t, tv.Do(tv.Request(http.MethodPost, wire.PathStorage, body)), http.StatusUnauthorized, wire.CodeAuthFailed)
+	late := tv.Request(http.MethodPost, wire.PathStorage, body)
+	wire.Sign(late.Header, tv.Secret, body, tv.Random(), tv.Now().Add(-time.Hour))
+	refused(t, tv.Do(late), http.StatusUnauthorized, wire.CodeAuthFailed)
+	check()
+}
+
 func TestAnUnboundWebhookServesNoCallOfTV(t *testing.T) {
 	t.Parallel()
 	wh := webhooktest.Start(t, t.TempDir())
