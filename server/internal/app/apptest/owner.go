@@ -202,3 +202,10 @@ func (o *Owner) Grant(agentID, service string, hours int) {
 	}
 	o.Must(http.MethodPost, "/api/agents/"+agentID+"/grants", body, nil)
 }
+
+// Post sends a page's form, as a browser does.
+func (o *Owner) Post(path string, form url.Values) Answer {
+	o.t.Helper()
+	return o.Do(http.MethodPost, path, []byte(form.Encode()),
+		"Content-Type", "application/x-www-form-urlencoded", "Origin", o.Server, "Sec-Fetch-Site", "same-origin")
+}
