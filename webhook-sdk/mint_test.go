@@ -1,6 +1,7 @@
 package webhook_test
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -66,4 +68,41 @@ func TestAServiceAccountIsReleasedAsAMintedToken(t *testing.T) {
 	// A key file does not say by itself where its assertions go.
 	tv.Store("elsewhere", account("http://127.0.0.1:1/token"))
 	refused(t, tv.Redeem(wire.PathCredential, tv.Ticket(wire.PurposeAgentCredential, "elsewhere")), http.StatusInternalServerError, wire.CodeGCPMintFailed)
+}
+
+// A deadlines notes whether the connection's read deadline was lifted.
+type deadlines struct {
+	http.ResponseWriter
+	lifted *bool
+}
+
+func (d deadlines) SetReadDeadline(at time.Time) error {
+	*d.lifted = at.IsZero()
+	return nil
+}
+
+// A watcher is a minter that is interested in the read deadline.
+type watcher struct {
+	coin
+	lifted, seen *bool
+}
+
+func (w watcher) Mint(ctx context.Context, r mint.Request) (mint.Token, error) {
+	*w.seen = *w.lifted
+	return w.coin.Mint(ctx, r)
+}
+
+// The server's deadline for reading a request would end the context of one that is
+// being worked on: a token endpoint may take longer than a client with its headers.
+func TestMintingMayTakeLongerThanReadingARequest(t *testing.T) {
+	t.Parallel()
+	var lifted, seen bool
+	wh, tv, _ := bound(t, withMinter(watcher{lifted: &lifted, seen: &seen}))
+	tv.Store("raw", map[string]any{"tokenType": "RawCredential", "accessToken": "coin:canary"})
+	query := url.Values{"ticket": {tv.Sign(tv.Ticket(wire.PurposeAgentCredential, "raw"))}, "service": {"raw"}}
+	answer := httptest.NewRecorder()
+	wh.ServeHTTP(deadlines{answer, &lifted}, serverSide(tv.Request(http.MethodGet, wire.PathCredential+"?"+query.Encode(), nil)))
+	if answer.Code != http.StatusOK || !seen {
+		t.Errorf("answered %d, with the deadline lifted before minting: %v, want 200 and true", answer.Code, seen)
+	}
 }

@@ -112,6 +112,9 @@ func (w *Webhook) callUpstream(rw http.ResponseWriter, upstream *http.Request, c
 		return upstreamRefusal(err)
 	}
 	defer response.Body.Close()
+	if response.StatusCode < http.StatusOK {
+		return refuse(wire.CodeUpstreamError, "the upstream's status is not that of an answer")
+	}
 	// Read whole: a status cannot be taken back once the body turns out too large.
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
@@ -146,7 +149,7 @@ func (w *Webhook) callUpstream(rw http.ResponseWriter, upstream *http.Request, c
 }
 
 func bodyAllowed(status int) bool {
-	return status != http.StatusNoContent && status != http.StatusNotModified && status >= 200
+	return status != http.StatusNoContent && status != http.StatusNotModified
 }
 
 // upstreamRefusal says why there is no answer of the upstream. The error of the

@@ -140,6 +140,25 @@ func TestRedirectsAndEmptyAnswersAreHandedBack(t *testing.T) {
 	}
 }
 
+// A status that is no final answer cannot be handed on: 101 would turn TV's own
+// connection into something else.
+func TestAnUpstreamsStatusThatIsNoAnswerIsAnError(t *testing.T) {
+	t.Parallel()
+	_, tv, _ := bound(t)
+	base := upstream(t, tv, func(rw http.ResponseWriter, r *http.Request) {
+		conn, _, err := http.NewResponseController(rw).Hijack()
+		if err != nil {
+			t.Errorf("no hijack: %v", err)
+			return
+		}
+		_, _ = fmt.Fprintf(conn, "HTTP/1.1 %s Odd\r\nConnection: Upgrade\r\nUpgrade: x\r\nContent-Length: 0\r\n\r\n", strings.TrimPrefix(r.URL.Path, "/"))
+		_ = conn.Close()
+	})
+	for _, status := range []string{"101", "099", "000"} {
+		refused(t, tv.Proxy("api", wire.ProxyUpstream{URL: base + "/" + status, Method: "GET"}, bearer), http.StatusBadGateway, wire.CodeUpstreamError)
+	}
+}
+
 // noFollow is a proxied call by a TV that does not follow redirects.
 func noFollow(tv *webhooktest.TV, up wire.ProxyUpstream) *http.Request {
 	tv.Client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
