@@ -18,10 +18,28 @@ type clients struct {
 	denied  []netip.Prefix
 }
 
+// newClients copies the lists. Addresses are compared as IPv4 where they are mapped
+// into IPv6, and so are networks.
+func newClients(trusted, denied []netip.Prefix) *clients {
+	return &clients{trusted: unmapped(trusted), denied: unmapped(denied)}
+}
+
+func unmapped(prefixes []netip.Prefix) []netip.Prefix {
+	out := make([]netip.Prefix, 0, len(prefixes))
+	for _, p := range prefixes {
+		if p.Addr().Is4In6() && p.Bits() >= 96 {
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
 // address is the client's: the connection's own, or, when that is a trusted
 // proxy, the right-most hop of X-Forwarded-For that is none. What is to the left
 // of that hop was written by the client and counts for nothing. Not ok: the
-// connection has no IP address, or a trusted proxy sent a hop that is none.
+// connection has no IP address, or a trusted proxy sent a hop that is none, or did
+// not say for whom it asks.
 func (c *clients) address(r *http.Request) (netip.Addr, bool) {
 	addr, ok := parseHop(r.RemoteAddr)
 	if !ok || !contains(c.trusted, addr) {
@@ -31,20 +49,21 @@ func (c *clients) address(r *http.Request) (netip.Addr, bool) {
 	if len(hops) > maxForwardedHops {
 		hops = hops[len(hops)-maxForwardedHops:]
 	}
+	ok = false
 	for i := len(hops) - 1; i >= 0; i-- {
 		text := strings.TrimSpace(hops[i])
 		if text == "" {
 			continue
 		}
-		hop, ok := parseHop(text)
-		if !ok {
+		var hop netip.Addr
+		if hop, ok = parseHop(text); !ok {
 			return netip.Addr{}, false
 		}
 		if addr = hop; !contains(c.trusted, hop) {
 			break
 		}
 	}
-	return addr, true
+	return addr, ok
 }
 
 // allow refuses the addresses on the deny list. While there is a list, a client
@@ -59,9 +78,10 @@ func (c *clients) allow(r *http.Request) error {
 	return nil
 }
 
-// describe is the client's address for logs and records.
+// describe is the client's address for logs and records, or that of a proxy which
+// did not tell it.
 func (c *clients) describe(r *http.Request) string {
-	if addr, ok := c.address(r); ok {
+	if addr, _ := c.address(r); addr.IsValid() {
 		return addr.String()
 	}
 	return "unknown"

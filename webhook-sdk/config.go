@@ -50,7 +50,8 @@ type Config struct {
 	// egress addresses belong there. Zero: none.
 	Deny []netip.Prefix
 	// TrustedProxies lists the proxies whose X-Forwarded-For says where a request
-	// came from. Zero: none, the connection's address counts.
+	// came from. While there is a deny list, what comes through one of them without
+	// that header gets nothing. Zero: none, the connection's address counts.
 	TrustedProxies []netip.Prefix
 	// Minters turn raw credentials into short-lived tokens. Nil: mint.Default(). An
 	// empty set mints nothing.
@@ -116,6 +117,11 @@ func (c Config) Validate() error {
 	}
 	if c.AdminSecret != "" && len(c.AdminSecret) < minAdminSecret {
 		add("AdminSecret", fmt.Errorf("is shorter than %d bytes", minAdminSecret))
+	}
+	for field, list := range map[string][]netip.Prefix{"Deny": c.Deny, "TrustedProxies": c.TrustedProxies} {
+		if slices.ContainsFunc(list, func(p netip.Prefix) bool { return !p.IsValid() }) {
+			add(field, errors.New("has an entry that is not a network"))
+		}
 	}
 	for _, p := range c.Purposes {
 		if !slices.Contains(servedPurposes(), p) {

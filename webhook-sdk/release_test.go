@@ -186,6 +186,7 @@ func TestTheDenyListKeepsAddressesFromCredentialsButNotFromStoring(t *testing.T)
 		for _, denied := range [][]string{
 			{"198.51.100.7"}, {"203.0.113.1, 198.51.100.7"}, {"198.51.100.7, 10.0.0.1"}, {"198.51.100.7:1234"}, {"2001:db8::1"},
 			{"[2001:db8::1]:443"}, {"::ffff:198.51.100.7"}, {"203.0.113.1", "198.51.100.7"}, {"garbage"}, {"203.0.113.1, unknown"},
+			nil, {""}, {" , "}, // a proxy that does not say for whom it asks
 		} {
 			refused(t, from(path, denied...), http.StatusForbidden, wire.CodeForbidden)
 		}
@@ -196,7 +197,7 @@ func TestTheDenyListKeepsAddressesFromCredentialsButNotFromStoring(t *testing.T)
 	refused(t, tv.Do(forged), http.StatusForbidden, wire.CodeForbidden)
 	check()
 	// What a client wrote itself, to the left of its own address, counts for nothing.
-	for _, allowed := range [][]string{{"203.0.113.1"}, {"198.51.100.7, 203.0.113.1"}, {"198.51.100.7", "203.0.113.1, 10.1.2.3"}, nil} {
+	for _, allowed := range [][]string{{"203.0.113.1"}, {"198.51.100.7, 203.0.113.1"}, {"198.51.100.7", "203.0.113.1, 10.1.2.3"}, {"127.0.0.1"}} {
 		accepted(t, from(wire.PathCredential, allowed...))
 	}
 	store := tv.Request(http.MethodPost, wire.PathStore, map[string]any{
@@ -212,6 +213,17 @@ func TestXForwardedForCountsOnlyFromTrustedProxies(t *testing.T) {
 	r := tv.Request(http.MethodGet, wire.PathCredential+"?service=github&ticket="+tv.Sign(tv.Ticket(wire.PurposeUserReveal, "github")), nil)
 	r.Header.Set("X-Forwarded-For", "203.0.113.1")
 	refused(t, tv.Do(r), http.StatusForbidden, wire.CodeForbidden)
+}
+
+func TestANetworkThatIsMappedIntoIPv6IsThatOfIPv4(t *testing.T) {
+	t.Parallel()
+	_, tv, _ := bound(t, config(func(c *webhook.Config) { c.Deny = []netip.Prefix{netip.MustParsePrefix("::ffff:127.0.0.0/104")} }))
+	refused(t, tv.Redeem(wire.PathCredential, tv.Ticket(wire.PurposeUserReveal, "github")), http.StatusForbidden, wire.CodeForbidden)
+	invalid := webhook.Config{ExternalURL: "https://webhook.example.com", Deny: []netip.Prefix{{}}}
+	var problem *webhook.ConfigError
+	if err := invalid.Validate(); !errors.As(err, &problem) || problem.Field != "Deny" {
+		t.Errorf("a deny list with an entry that is no network: got %v, want a ConfigError for Deny", err)
+	}
 }
 
 // records are the webhook's own, newest first.

@@ -77,7 +77,7 @@ func New(c Config) (*Webhook, error) {
 		base: base, tv: tv,
 		openHost: c.LoopbackListener && isLoopback(base.Hostname()),
 		purposes: slices.Clone(c.Purposes),
-		clients:  &clients{trusted: slices.Clone(c.TrustedProxies), denied: slices.Clone(c.Deny)},
+		clients:  newClients(c.TrustedProxies, c.Deny),
 		minters:  c.Minters, policy: c.Outbound,
 		replays: newOnce(maxRemembered), nonces: newOnce(maxRemembered),
 		writes: newKeyLocks(), documents: newDocuments(), origin: http.NewCrossOriginProtection(),
