@@ -124,6 +124,7 @@ func (w *Webhook) showCode(rw http.ResponseWriter, r *http.Request, secret strin
 		problem := ""
 		if secret != "" {
 			problem = "That is not the admin secret."
+			w.log.WarnContext(r.Context(), "binding refused", "client", w.clients.describe(r), "error", err.Error())
 		}
 		return w.page(rw, http.StatusForbidden, w.secretView(r, problem))
 	}
@@ -177,7 +178,8 @@ func (w *Webhook) page(rw http.ResponseWriter, status int, view bindView) error 
 	h := rw.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", pagePolicy)
-	h.Set("Referrer-Policy", "no-referrer")
+	// Not no-referrer, with which browsers send the page's own form as from "null".
+	h.Set("Referrer-Policy", "same-origin")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	rw.WriteHeader(status)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -220,6 +221,26 @@ func TestAPageUnderAnotherNameForLoopbackGetsNoCode(t *testing.T) {
 		r := tv.Request(http.MethodGet, wire.PathRegisterURL, nil)
 		r.Host = host
 		registration(t, tv.Do(r))
+	}
+}
+
+// A proxy or a tunnel on this machine makes the whole world look like loopback.
+func TestWhatAProxyForwardsIsNotFromThisMachine(t *testing.T) {
+	t.Parallel()
+	wh := webhooktest.Start(t, t.TempDir())
+	tv := webhooktest.NewTV(t, wh.URL)
+	for _, header := range []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip", "Forwarded", "Via"} {
+		r := tv.Request(http.MethodGet, wire.PathRegisterURL, nil)
+		r.Header.Set(header, "127.0.0.1")
+		refused(t, tv.Do(r), http.StatusForbidden, wire.CodeForbidden)
+	}
+	r := serverSide(tv.Request(http.MethodGet, wire.PathRegisterURL, nil)) // from 192.0.2.1
+	answer := httptest.NewRecorder()
+	if wh.ServeHTTP(answer, r); answer.Code != http.StatusForbidden {
+		t.Errorf("from another machine: answered %d, want 403", answer.Code)
+	}
+	if got := snapshot(t, wh); got != "" {
+		t.Errorf("refused registrations left %q, want nothing", got)
 	}
 }
 

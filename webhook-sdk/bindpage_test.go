@@ -51,7 +51,7 @@ func (b browser) read(response *http.Response, err error) page {
 		b.t.Errorf("the page has the Content-Type %q, want text/html", kind)
 	}
 	for name, want := range map[string]string{
-		"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff",
+		"Cache-Control": "no-store", "Referrer-Policy": "same-origin", "X-Content-Type-Options": "nosniff",
 		"Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
 	} {
 		if got := p.header.Get(name); got != want {
@@ -167,6 +167,35 @@ func TestTheBindPageOfABoundWebhookAsksForTheAdminSecret(t *testing.T) {
 	p.wants(t, http.StatusOK, "Bind this webhook again", "goes on working until the new one is in use")
 	if strings.Contains(p.text, adminSecret) {
 		t.Error("the page shows the admin secret")
+	}
+}
+
+func TestTheBindPagesFormWorksBehindAProxyThatChangesTheHost(t *testing.T) {
+	t.Parallel()
+	var log logBuffer
+	wh := webhooktest.Start(t, t.TempDir(), withAdmin, log.option(),
+		config(func(c *webhook.Config) { c.ExternalURL = "https://Webhook.example.com:443/vault" }))
+	post := func(origin, secret string) page {
+		b := newBrowser(t)
+		r, err := http.NewRequest(http.MethodPost, wh.URL+"/bind", strings.NewReader(url.Values{"secret": {secret}}.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Origin", origin)
+		return b.read(b.client.Do(r))
+	}
+	post("https://webhook.example.com", adminSecret).wants(t, http.StatusOK, "Bind this webhook to your vault")
+	post("https://webhook.example.com", "canary, a wrong one").wants(t, http.StatusForbidden, "That is not the admin secret")
+	if !strings.Contains(log.text(), "binding refused") || strings.Contains(log.text(), "canary") {
+		t.Errorf("the log is %q, want that a wrong admin secret was given, and not which", log.text())
+	}
+	tv := webhooktest.NewTV(t, wh.URL)
+	for _, origin := range []string{"null", "https://webhook.example.com.attacker.example", "http://webhook.example.com"} {
+		r := tv.Request(http.MethodPost, "/bind", []byte("secret="+url.QueryEscape(adminSecret)))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Origin", origin)
+		refused(t, tv.Do(r), http.StatusForbidden, wire.CodeForbidden)
 	}
 }
 

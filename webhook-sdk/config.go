@@ -172,6 +172,9 @@ func parseBase(text string, plainHTTP bool) (*url.URL, error) {
 	case u.Scheme != "https" && (u.Scheme != "http" || !plainHTTP && !isLoopback(u.Hostname())):
 		return nil, errors.New("must begin with https:// (http:// only on loopback)")
 	}
+	if _, err := canonicalOrigin(u); err != nil {
+		return nil, err
+	}
 	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), ""
 	return u, nil
 }

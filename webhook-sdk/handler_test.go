@@ -47,7 +47,8 @@ func TestUnknownPathsAndMethodsAreAnsweredInJSON(t *testing.T) {
 	t.Parallel()
 	wh, tv, _ := bound(t)
 	check := unchanged(t, wh)
-	for _, path := range []string{"/", "/v1", "/v1/", "/v1/credential/", "/v2/health", "/connect/google", "/v1/../v1/credential", "/metrics"} {
+	for _, path := range []string{"/", "/v1", "/v1/", "/v1/credential/", "/v2/health", "/connect/google", "/v1/../v1/credential", "/metrics",
+		"/v1%2Fhealth", "/%62ind", "/v1/register%2durl", "//v1/health", "/v1/health/."} { // as a proxy's rules would not know them
 		refused(t, tv.Do(tv.Request(http.MethodGet, path, nil)), http.StatusNotFound, "not_found")
 	}
 	for path, allow := range map[string]string{
@@ -63,6 +64,11 @@ func TestUnknownPathsAndMethodsAreAnsweredInJSON(t *testing.T) {
 	}
 	if got := tv.Do(tv.Request(http.MethodHead, wire.PathHealth, nil)); got.Status != http.StatusOK {
 		t.Errorf("HEAD of health was answered %d, want 200", got.Status)
+	}
+	for _, path := range []string{wire.PathBind, wire.PathRegisterURL} { // they make codes and use links up
+		if got := tv.Do(tv.Request(http.MethodHead, path, nil)); got.Status != http.StatusMethodNotAllowed {
+			t.Errorf("HEAD of %s was answered %d, want 405", path, got.Status)
+		}
 	}
 	head := tv.Request(http.MethodHead, wire.PathCredential+"?service=github&ticket="+tv.Sign(tv.Ticket(wire.PurposeUserReveal, "github")), nil)
 	if got := tv.Do(head); got.Status != http.StatusMethodNotAllowed {

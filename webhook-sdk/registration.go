@@ -105,7 +105,7 @@ func (w *Webhook) mayRegister(r *http.Request, given string) error {
 		return refuse(wire.CodeForbidden, "this webhook is bound already; to bind it again, set TV_WEBHOOK_ADMIN_SECRET and restart it")
 	case w.bindings.bound():
 		return refuse(wire.CodeForbidden, "this webhook is bound already; binding it again needs the admin secret (%s)", wire.HeaderAdminSecret)
-	case w.openHost && loopbackHost(r.Host):
+	case w.openHost && fromThisMachine(r):
 		return nil
 	}
 	if cookie, err := r.Cookie(setupCookie); err == nil && w.bindings.setupOpen(w.now(), cookie.Value) {
@@ -115,9 +115,23 @@ func (w *Webhook) mayRegister(r *http.Request, given string) error {
 		"or the set-up link that the webhook printed when it was started", wire.HeaderAdminSecret)
 }
 
-// loopbackHost reports whether a request names this machine as its host. Without
-// this, a page in the operator's browser could reach the webhook under a name of
-// its own that leads to 127.0.0.1.
+// fromThisMachine reports whether a request comes from this machine and names it
+// as its host. Without the latter, a page in the operator's browser could reach the
+// webhook under a name of its own that leads to 127.0.0.1. A request that a proxy or
+// a tunnel on this machine forwards may come from anywhere.
+func fromThisMachine(r *http.Request) bool {
+	for _, name := range forwardingHeaders {
+		if len(r.Header.Values(name)) > 0 {
+			return false
+		}
+	}
+	peer, ok := parseHop(r.RemoteAddr)
+	return ok && peer.IsLoopback() && loopbackHost(r.Host)
+}
+
+// forwardingHeaders are what proxies add to a request.
+var forwardingHeaders = [...]string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"}
+
 func loopbackHost(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name

@@ -215,7 +215,7 @@ func TestXForwardedForCountsOnlyFromTrustedProxies(t *testing.T) {
 	refused(t, tv.Do(r), http.StatusForbidden, wire.CodeForbidden)
 }
 
-func TestANetworkThatIsMappedIntoIPv6IsThatOfIPv4(t *testing.T) {
+func TestNetworksAndAddressesOfTheConfigurationAreChecked(t *testing.T) {
 	t.Parallel()
 	_, tv, _ := bound(t, config(func(c *webhook.Config) { c.Deny = []netip.Prefix{netip.MustParsePrefix("::ffff:127.0.0.0/104")} }))
 	refused(t, tv.Redeem(wire.PathCredential, tv.Ticket(wire.PurposeUserReveal, "github")), http.StatusForbidden, wire.CodeForbidden)
@@ -223,6 +223,11 @@ func TestANetworkThatIsMappedIntoIPv6IsThatOfIPv4(t *testing.T) {
 	var problem *webhook.ConfigError
 	if err := invalid.Validate(); !errors.As(err, &problem) || problem.Field != "Deny" {
 		t.Errorf("a deny list with an entry that is no network: got %v, want a ConfigError for Deny", err)
+	}
+	for _, external := range []string{"https://webhook.example.com:99999", "https://a..example.com", "https://bücher.example"} {
+		if err := (webhook.Config{ExternalURL: external}).Validate(); !errors.As(err, &problem) || problem.Field != "ExternalURL" {
+			t.Errorf("%s: got %v, want a ConfigError for ExternalURL", external, err)
+		}
 	}
 }
 

@@ -61,6 +61,7 @@ type route struct {
 	methods map[string]handlerFunc
 	allow   string // the methods, as they stand in an Allow header
 	cors    bool   // pages of the bound TV may call it
+	head    bool   // GET changes nothing, so that HEAD is served too
 }
 
 type handlerFunc func(rw http.ResponseWriter, r *http.Request) error
@@ -92,6 +93,14 @@ func New(c Config) (*Webhook, error) {
 	}
 	if w.bindTemplate, err = template.New("bind").Parse(bindHTML); err != nil {
 		return nil, fmt.Errorf("webhook: the bind page: %w", err)
+	}
+	// A proxy may change the Host that the page's own form is compared with.
+	own, err := canonicalOrigin(base)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.origin.AddTrustedOrigin(own); err != nil {
+		return nil, fmt.Errorf("webhook: Config.ExternalURL: %w", err)
 	}
 	w.routes = w.buildRoutes()
 	return w, nil
@@ -142,7 +151,8 @@ func (w *Webhook) buildRoutes() map[string]route {
 			names = append(names, http.MethodOptions)
 		}
 		slices.Sort(names)
-		routes[path] = route{methods: methods, allow: strings.Join(names, ", "), cors: cors}
+		head := path == wire.PathHealth || path == pathStyle
+		routes[path] = route{methods: methods, allow: strings.Join(names, ", "), cors: cors, head: head}
 	}
 	type methods = map[string]handlerFunc
 	add(wire.PathHealth, false, methods{"GET": w.health, "POST": w.signed(w.signedHealth)})
@@ -181,7 +191,8 @@ func (w *Webhook) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	h["Cache-Control"] = noStore
 	h["X-Content-Type-Options"] = noSniff
 	route, known := w.routes[r.URL.Path]
-	if !known {
+	// A path has one spelling: the rules of a proxy in front may not know another.
+	if !known || r.URL.RawPath != "" {
 		// Not logged: whoever scans for paths chooses their text.
 		_ = writeJSON(rw, http.StatusNotFound, &wire.Error{Code: codeNotFound, Message: "there is nothing at this path"})
 		return
@@ -206,9 +217,8 @@ func (w *Webhook) dispatch(rw http.ResponseWriter, r *http.Request, route route)
 		w.allowOrigin(rw, r)
 	}
 	handler, ok := route.methods[r.Method]
-	if !ok && r.Method == http.MethodHead {
+	if !ok && r.Method == http.MethodHead && route.head { // elsewhere it would use a ticket or a link up for nothing
 		handler, ok = route.methods[http.MethodGet]
-		ok = ok && !route.cors // a HEAD of these would use a ticket up for nothing
 	}
 	if !ok {
 		rw.Header().Set("Allow", route.allow)
