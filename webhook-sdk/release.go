@@ -193,8 +193,40 @@ func totpKey(secret string, meta map[string]any) (totp.Key, error) {
 	if strings.Contains(secret, ":") {
 		return totp.ParseURI(secret)
 	}
-	opts := totp.Options{}
-	if name, ok := meta["algorithm"].(string); ok {
+	opts, err := totpOptions(meta)
+	if err != nil {
+		return totp.Key{}, err
+	}
+	return totp.New(secret, opts)
+}
+
+// agree reports what metadata says otherwise than a key: when one is stored, to
+// believe one of the two would be a guess, and a wrong one makes wrong codes.
+func agree(meta map[string]any, key totp.Key) error {
+	beside, err := totpOptions(meta)
+	if err != nil {
+		return err
+	}
+	field := ""
+	switch {
+	case beside.Algorithm != "" && beside.Algorithm != key.Algorithm():
+		field = "algorithm"
+	case beside.Digits != 0 && beside.Digits != key.Digits():
+		field = "digits"
+	case beside.Period != 0 && beside.Period != key.Period():
+		field = "period"
+	default:
+		return nil
+	}
+	return &totp.FieldError{Field: field, Problem: "is another than in the otpauth URI"}
+}
+
+func totpOptions(meta map[string]any) (opts totp.Options, err error) {
+	if given, present := meta["algorithm"]; present {
+		name, _ := given.(string)
+		if name == "" {
+			return opts, &totp.FieldError{Field: "algorithm", Problem: "is none of SHA1, SHA256 and SHA512"}
+		}
 		opts.Algorithm = totp.Algorithm(strings.ToUpper(strings.ReplaceAll(name, "-", "")))
 	}
 	number := func(name string) (int, error) {
@@ -209,16 +241,12 @@ func totpKey(secret string, meta map[string]any) (totp.Key, error) {
 		}
 		return int(n), nil
 	}
-	var err error
 	if opts.Digits, err = number("digits"); err != nil {
-		return totp.Key{}, err
+		return opts, err
 	}
 	seconds, err := number("period")
-	if err != nil {
-		return totp.Key{}, err
-	}
 	opts.Period = time.Duration(seconds) * time.Second
-	return totp.New(secret, opts)
+	return opts, err
 }
 
 // releaseMinted turns a raw credential into a short-lived token. The raw one never

@@ -165,6 +165,13 @@ func TestATokenThatCannotBeIsRefused(t *testing.T) {
 		"TOTP not Base32":            {"tokenType": "TOTP", "totpSecret": "01890189018901890189"},
 		"TOTP by counter":            {"tokenType": "TOTP", "totpSecret": "otpauth://hotp/x?secret=" + totpSecret},
 		"TOTP with 12 digits":        {"tokenType": "TOTP", "totpSecret": totpSecret, "digits": 12},
+		"TOTP with digits as text":   {"tokenType": "TOTP", "totpSecret": totpSecret, "digits": "8"},
+		"TOTP algorithm a number":    {"tokenType": "TOTP", "totpSecret": totpSecret, "algorithm": 256},
+		"TOTP algorithm unknown":     {"tokenType": "TOTP", "totpSecret": totpSecret, "algorithm": "MD5"},
+		"TOTP algorithm empty":       {"tokenType": "TOTP", "totpSecret": totpSecret, "algorithm": ""},
+		"TOTP that says two lengths": {"tokenType": "TOTP", "totpSecret": "otpauth://totp/x?digits=6&secret=" + totpSecret, "digits": 8},
+		"TOTP of two periods":        {"tokenType": "TOTP", "totpSecret": "otpauth://totp/x?secret=" + totpSecret, "period": 60},
+		"TOTP of two algorithms":     {"tokenType": "TOTP", "totpSecret": "otpauth://totp/x?algorithm=SHA1&secret=" + totpSecret, "algorithm": "SHA-256"},
 		"TOTP with a period of 0.5":  {"tokenType": "TOTP", "totpSecret": totpSecret, "period": 0.5},
 		"no certificate":             {"tokenType": "Certificate", "certificateData": "MIIB"},
 		"half a certificate":         {"tokenType": "Certificate", "certificateData": cert[:100]},
@@ -196,6 +203,37 @@ func TestATokenThatCannotBeIsRefused(t *testing.T) {
 		})
 	}
 	check()
+}
+
+func TestAStoreThatIsNotSentAsJSONIsRefused(t *testing.T) {
+	t.Parallel()
+	wh, tv, _ := bound(t)
+	check := unchanged(t, wh)
+	ticket := tv.Ticket(wire.PurposeStore, "github")
+	body := map[string]any{"ticket": tv.Sign(ticket), "service": "github", "tokenData": plain("second")}
+	for _, kind := range []string{"", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin1"} {
+		r := tv.Request(http.MethodPost, wire.PathStore, body)
+		r.Header.Set("Content-Type", kind)
+		refused(t, tv.Do(r), http.StatusBadRequest, wire.CodeInvalidRequest)
+	}
+	for _, text := range []string{"", "{", "[]", "7", `{"ticket":7}`, `{"service":{}}`, "{} {}", "\xff"} {
+		refused(t, tv.Do(tv.Request(http.MethodPost, wire.PathStore, []byte(text))), http.StatusBadRequest, wire.CodeInvalidRequest)
+	}
+	check()
+	body["unknown"] = []int{1}
+	accepted(t, tv.Do(tv.Request(http.MethodPost, wire.PathStore, body))) // none of it used the ticket up
+}
+
+func TestTOTPParametersBesideAURIMayRepeatIt(t *testing.T) {
+	t.Parallel()
+	_, tv, _ := bound(t)
+	tv.Store("totp", map[string]any{
+		"tokenType": "TOTP", "totpSecret": "otpauth://totp/x?digits=8&algorithm=SHA256&secret=" + totpSecret,
+		"digits": 8, "period": 30, "algorithm": "sha-256",
+	})
+	if got := tv.TOTPCode("totp"); got.Digits != 8 || len(got.Code) != 8 {
+		t.Errorf("the code is %+v, want one of 8 digits", got)
+	}
 }
 
 func TestAServiceNameThatCannotBeIsRefused(t *testing.T) {

@@ -167,6 +167,9 @@ func (t *tokenData) checkSecrets() error {
 // the parameters are sealed with it.
 func (t *tokenData) checkTOTP() error {
 	key, err := totpKey(t.secrets[wire.FieldTOTPSecret], t.meta)
+	if err == nil {
+		err = agree(t.meta, key)
+	}
 	if err != nil {
 		return invalid("tokenData.totpSecret: %s", err) // names the field, never the secret
 	}
