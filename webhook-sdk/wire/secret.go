@@ -8,8 +8,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"log/slog"
+	"sync"
 )
 
 // SecretSize is the length in bytes of a binding's secret.
@@ -26,12 +28,21 @@ var ErrRedacted = errors.New("wire: a binding secret is not marshalled")
 type Secret struct {
 	// A function, because fmt cannot call Format on a Secret in someone's unexported
 	// field, and looks into all but functions. It also keeps == from compiling.
-	key func() *[SecretSize]byte
+	key func() *keyed
 }
 
-// newSecret holds key, which nobody else has.
+// keyed is a key with HMAC states that were begun with it: beginning one costs
+// as much as a short message.
+type keyed struct {
+	raw  [SecretSize]byte
+	macs sync.Pool
+}
+
+// newSecret copies key.
 func newSecret(key *[SecretSize]byte) Secret {
-	return Secret{key: func() *[SecretSize]byte { return key }}
+	k := &keyed{raw: *key}
+	k.macs.New = func() any { return hmac.New(sha256.New, k.raw[:]) }
+	return Secret{key: func() *keyed { return k }}
 }
 
 // NewSecret copies 32 raw bytes.
@@ -70,7 +81,7 @@ func (s Secret) raw() *[SecretSize]byte {
 	if s.key == nil {
 		return new([SecretSize]byte)
 	}
-	return s.key()
+	return &s.key().raw
 }
 
 // Equal compares in constant time.
@@ -94,12 +105,18 @@ func (s Secret) Hash() string {
 
 // mac returns HMAC-SHA256 over the parts, one after the other.
 func (s Secret) mac(parts ...[]byte) [sha256.Size]byte {
-	h := hmac.New(sha256.New, s.raw()[:])
+	var out [sha256.Size]byte
+	if s.IsZero() {
+		return out // no caller takes it for a MAC: each looks at IsZero
+	}
+	k := s.key()
+	h, _ := k.macs.Get().(hash.Hash)
+	h.Reset()
 	for _, p := range parts {
 		h.Write(p)
 	}
-	var out [sha256.Size]byte
 	h.Sum(out[:0])
+	k.macs.Put(h)
 	return out
 }
 

@@ -39,45 +39,50 @@ type Ticket struct {
 // SignTicket returns base64url(payload) "." hex HMAC-SHA256(secret, that text).
 // The caller has filled every field, Nonce with 128 random bits in hex.
 func SignTicket(secret Secret, t Ticket) string {
-	payload := t.appendJSON(make([]byte, 0, 384))
-	size := base64.RawURLEncoding.EncodedLen(len(payload))
-	text := make([]byte, size+1+2*32)
-	base64.RawURLEncoding.Encode(text, payload)
-	mac := secret.mac(text[:size])
-	text[size] = '.'
-	hex.Encode(text[size+1:], mac[:])
-	return string(text)
+	return string(AppendTicket(make([]byte, 0, ticketSize), secret, t))
+}
+
+// ticketSize is what a ticket usually needs, in bytes.
+const ticketSize = 512
+
+// AppendTicket appends what SignTicket returns, for who builds a URL.
+func AppendTicket(b []byte, secret Secret, t Ticket) []byte {
+	var room [ticketSize]byte
+	begin := len(b)
+	b = base64.RawURLEncoding.AppendEncode(b, t.appendJSON(room[:0]))
+	mac := secret.mac(b[begin:])
+	return hex.AppendEncode(append(b, '.'), mac[:])
 }
 
 // appendJSON writes what json.Marshal would, which costs three times as much:
 // signing tickets is on the path of every release.
 func (t *Ticket) appendJSON(b []byte) []byte {
-	text := func(name, value string) {
-		b = append(append(b, name...), '"')
-		if plain(value) {
-			b = append(append(b, value...), '"')
-			return
-		}
-		quoted, err := json.Marshal(value)
-		if err != nil {
-			panic("wire: a string has a JSON form: " + err.Error())
-		}
-		b = append(b[:len(b)-1], quoted...)
-	}
-	text(`{"sub":`, t.Subject)
-	text(`,"svc":`, t.Service)
-	text(`,"pur":`, string(t.Purpose))
+	b = appendText(b, `{"sub":`, t.Subject)
+	b = appendText(b, `,"svc":`, t.Service)
+	b = appendText(b, `,"pur":`, string(t.Purpose))
 	b = strconv.AppendInt(append(b, `,"iat":`...), t.IssuedAt, 10)
 	b = strconv.AppendInt(append(b, `,"exp":`...), t.ExpiresAt, 10)
-	text(`,"nonce":`, t.Nonce)
+	b = appendText(b, `,"nonce":`, t.Nonce)
 	for _, optional := range [...]struct{ name, value string }{
 		{`,"aid":`, t.AgentID}, {`,"pid":`, t.ProxyConfigID}, {`,"cid":`, t.CreationID}, {`,"mode":`, t.Mode},
 	} {
 		if optional.value != "" {
-			text(optional.name, optional.value)
+			b = appendText(b, optional.name, optional.value)
 		}
 	}
 	return append(b, '}')
+}
+
+func appendText(b []byte, name, value string) []byte {
+	b = append(b, name...)
+	if plain(value) {
+		return append(append(append(b, '"'), value...), '"')
+	}
+	quoted, err := json.Marshal(value)
+	if err != nil {
+		panic("wire: a string has a JSON form: " + err.Error())
+	}
+	return append(b, quoted...)
 }
 
 // plain reports whether a string stands in JSON as it is.

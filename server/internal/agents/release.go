@@ -21,7 +21,8 @@ import (
 // records the decision, and, if it may, says where to fetch it. It returns only
 // when the record is durable; without a record there is no release.
 func (s *Service) Release(ctx context.Context, key string, c audit.Client, service string) (Released, error) {
-	r, refused, err := s.decide(ctx, key, service)
+	r := request{service: service}
+	refused, err := s.decide(ctx, key, &r)
 	if err != nil {
 		return Released{}, err
 	}
@@ -30,7 +31,7 @@ func (s *Service) Release(ctx context.Context, key string, c audit.Client, servi
 	}
 	// While the row was being written, the owner may have revoked or locked and
 	// been told that it holds. So the decision is made again; it costs look-ups.
-	r, refused, err = s.decide(ctx, key, service)
+	refused, err = s.decide(ctx, key, &r)
 	if err != nil {
 		return Released{}, err
 	}
@@ -40,24 +41,24 @@ func (s *Service) Release(ctx context.Context, key string, c audit.Client, servi
 	return s.redirect(&r)
 }
 
-// decide finds out what the decision rests on, and decides. The first error is
-// the refusal, to be recorded; the second says that there is nothing to decide
-// about, or no way to.
-func (s *Service) decide(ctx context.Context, key, service string) (r request, refused, err error) {
+// decide finds out what the decision about r.service rests on, and decides. The
+// first error is the refusal, to be recorded; the second says that there is
+// nothing to decide about, or no way to.
+func (s *Service) decide(ctx context.Context, key string, r *request) (refused, err error) {
 	if r.principal, err = s.deps.Grants.Authenticate(ctx, key, models.GrantAgentKey); err != nil {
-		return r, nil, err
+		return nil, err
 	}
-	if !wire.ValidServiceName(service) {
-		return r, nil, invalidService()
+	if !wire.ValidServiceName(r.service) {
+		return nil, invalidService()
 	}
-	r.now, r.service = s.deps.Now(), service
+	r.now = s.deps.Now()
 	if r.subject, err = s.subject(ctx, r.principal); err != nil {
-		return r, nil, err
+		return nil, err
 	}
 	if r.custody, err = s.deps.Vaults.Custody(ctx, r.principal.AccountID); err != nil {
-		return r, nil, err
+		return nil, err
 	}
-	return r, authorize(&r), nil
+	return authorize(r), nil
 }
 
 // record makes a decision's row durable.
@@ -80,12 +81,15 @@ func (s *Service) redirect(r *request) (Released, error) {
 		return Released{}, fmt.Errorf("agents: no randomness: %w", err)
 	}
 	now := s.deps.Now().Unix()
-	ticket := wire.SignTicket(r.custody.Secret, wire.Ticket{
+	location := make([]byte, 0, 768)
+	location = append(append(append(location, r.custody.Binding.URL...), wire.PathCredential...), "?ticket="...)
+	location = wire.AppendTicket(location, r.custody.Secret, wire.Ticket{
 		Subject: r.principal.AccountID.String(), Service: r.service, Purpose: wire.PurposeAgentCredential,
 		IssuedAt: now, ExpiresAt: now + int64(wire.AgentTicketLife/time.Second),
 		Nonce: hex.EncodeToString(nonce[:]), AgentID: r.principal.AgentID.String(),
 	})
-	return Released{Location: r.custody.Binding.URL + wire.PathCredential + "?ticket=" + ticket + "&service=" + url.QueryEscape(r.service)}, nil
+	location = append(append(location, "&service="...), url.QueryEscape(r.service)...)
+	return Released{Location: string(location)}, nil
 }
 
 // Granted lists what the agent whose key this is was granted, by service name.
