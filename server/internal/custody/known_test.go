@@ -187,15 +187,19 @@ func TestRowMACsAreAsAnotherImplementationMakesThem(t *testing.T) {
 func TestSealedBindingSecretsOfAnotherImplementationOpen(t *testing.T) {
 	t.Parallel()
 	k := known[struct {
-		Account, Binding uuid.UUID
-		Secret           hexBytes
-		Cases            []struct {
+		Account, Binding                              uuid.UUID
+		URL, WebhookID, Fingerprint, SealKey, SignKey string
+		Secret                                        hexBytes
+		Cases                                         []struct {
 			KID    int
 			Sealed hexBytes
 		}
 	}](t, "webhooksecret")
 	for _, c := range k.Cases {
-		secret, err := keyring(t).OpenWebhookSecret(k.Account, k.Binding, c.KID, models.Opaque(c.Sealed))
+		secret, err := keyring(t).OpenWebhookSecret(&models.Binding{
+			AccountID: k.Account, ID: k.Binding, SecretKeyID: c.KID, SealedSecret: models.Opaque(c.Sealed),
+			URL: k.URL, WebhookID: k.WebhookID, Fingerprint: k.Fingerprint, SealKey: k.SealKey, SignKey: k.SignKey,
+		})
 		if err != nil {
 			t.Fatalf("key %d: %v", c.KID, err)
 		}

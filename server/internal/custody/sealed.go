@@ -5,31 +5,36 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/google/uuid"
-
 	"github.com/tvzero/tokenvault/models"
 )
 
 const webhookSecretLabel = "tokenvault/webhook-secret/v1"
 
-// SealWebhookSecret seals a binding's secret under the current server key:
-// nonce(12) ‖ AES-256-GCM, bound to account, binding and key id.
-func (k *Keyring) SealWebhookSecret(accountID, bindingID uuid.UUID, secret []byte) (keyID int, sealed models.Opaque, err error) {
+// SealWebhookSecret puts a binding's secret into it, sealed under the current
+// server key: nonce(12) ‖ AES-256-GCM, bound to key id, account, binding, and to
+// where and to whom the secret belongs: address, webhook id, fingerprint and
+// pinned keys. Set those first. What a ticket opens is decided by the secret, and
+// who is handed it by the address: a writer of the database must not bring another
+// address to a secret.
+func (k *Keyring) SealWebhookSecret(b *models.Binding, secret []byte) error {
 	aead, err := newGCM(k.now().seal)
 	if err != nil {
-		return 0, nil, err
+		return err
 	}
-	sealed = make([]byte, nonceSize, nonceSize+len(secret)+tagSize)
+	sealed := make([]byte, nonceSize, nonceSize+len(secret)+tagSize)
 	if _, err := io.ReadFull(rand.Reader, sealed); err != nil {
-		return 0, nil, fmt.Errorf("custody: no randomness: %w", err)
+		return fmt.Errorf("custody: no randomness: %w", err)
 	}
-	return k.current, aead.Seal(sealed, sealed[:nonceSize], secret, bindingContext(accountID, bindingID, k.current)), nil
+	b.SecretKeyID = k.current
+	b.SealedSecret = aead.Seal(sealed, sealed[:nonceSize], secret, bindingContext(b))
+	return nil
 }
 
 // OpenWebhookSecret opens what SealWebhookSecret sealed: ErrKeyID without the
-// key, ErrOpen when it does not open or belongs to another binding.
-func (k *Keyring) OpenWebhookSecret(accountID, bindingID uuid.UUID, keyID int, sealed models.Opaque) ([]byte, error) {
-	key, err := k.key(keyID)
+// key, ErrOpen when it does not open, belongs to another binding, or the binding
+// is not as it was when it was sealed.
+func (k *Keyring) OpenWebhookSecret(b *models.Binding) ([]byte, error) {
+	key, err := k.key(b.SecretKeyID)
 	if err != nil {
 		return nil, err
 	}
@@ -37,16 +42,18 @@ func (k *Keyring) OpenWebhookSecret(accountID, bindingID uuid.UUID, keyID int, s
 	if err != nil {
 		return nil, err
 	}
+	sealed := b.SealedSecret
 	if len(sealed) < nonceSize+tagSize {
 		return nil, ErrOpen
 	}
-	secret, err := aead.Open(nil, sealed[:nonceSize], sealed[nonceSize:], bindingContext(accountID, bindingID, keyID))
+	secret, err := aead.Open(nil, sealed[:nonceSize], sealed[nonceSize:], bindingContext(b))
 	if err != nil {
 		return nil, ErrOpen
 	}
 	return secret, nil
 }
 
-func bindingContext(accountID, bindingID uuid.UUID, keyID int) []byte {
-	return encode(webhookSecretLabel, accountID[:], bindingID[:], be32(uint32(keyID))) // #nosec G115 -- 0–255
+func bindingContext(b *models.Binding) []byte {
+	return encode(webhookSecretLabel, b.AccountID[:], b.ID[:], be32(uint32(b.SecretKeyID)), // #nosec G115 -- 0–255
+		[]byte(b.URL), []byte(b.WebhookID), []byte(b.Fingerprint), []byte(b.SealKey), []byte(b.SignKey))
 }

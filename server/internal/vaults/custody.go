@@ -68,10 +68,10 @@ func (s *Service) account(ctx context.Context, id uuid.UUID) (models.Account, er
 
 // open unseals a binding's secret.
 func (s *Service) open(b *models.Binding) (wire.Secret, error) {
-	raw, err := s.deps.Keyring.OpenWebhookSecret(b.AccountID, b.ID, b.SecretKeyID, b.SealedSecret)
+	raw, err := s.deps.Keyring.OpenWebhookSecret(b)
 	if err != nil {
 		return wire.Secret{}, fault.Wrap(err, fault.Unavailable,
-			"The binding's secret cannot be opened: the server key %d is missing or another one. Tell the operator, or bind the webhook again.", b.SecretKeyID)
+			"The binding's secret cannot be opened: the server key %d is missing or another one, or the binding was changed in the database. Tell the operator, or bind the webhook again.", b.SecretKeyID)
 	}
 	defer clear(raw)
 	return wire.NewSecret(raw)

@@ -32,11 +32,10 @@ func (s *Service) keepPending(ctx context.Context, accountID uuid.UUID, address 
 	}
 	raw := got.Secret.Bytes()
 	defer clear(raw)
-	var err error
-	if b.SecretKeyID, b.SealedSecret, err = s.deps.Keyring.SealWebhookSecret(accountID, b.ID, raw); err != nil {
+	if err := s.deps.Keyring.SealWebhookSecret(&b, raw); err != nil {
 		return b, fmt.Errorf("vaults: sealing the binding's secret: %w", err)
 	}
-	err = s.deps.Bindings.InTx(ctx, func(ctx context.Context) error {
+	err := s.deps.Bindings.InTx(ctx, func(ctx context.Context) error {
 		if err := s.deps.Bindings.DeletePendingBindings(ctx, accountID); err != nil {
 			return err
 		}

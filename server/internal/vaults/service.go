@@ -52,8 +52,8 @@ type Index interface {
 
 // Keyring seals binding secrets at rest.
 type Keyring interface {
-	SealWebhookSecret(accountID, bindingID uuid.UUID, secret []byte) (keyID int, sealed models.Opaque, err error)
-	OpenWebhookSecret(accountID, bindingID uuid.UUID, keyID int, sealed models.Opaque) ([]byte, error)
+	SealWebhookSecret(b *models.Binding, secret []byte) error
+	OpenWebhookSecret(b *models.Binding) ([]byte, error)
 }
 
 // Pairing is the part of the webhooks' client that binds and examines.

@@ -115,14 +115,18 @@ def rows():
     }
 
 
+BINDING = {"url": "https://webhook.example.com/tv", "webhookID": "wh_1", "fingerprint": pattern("fingerprint", 32).hex(),
+           "sealKey": "1 X25519 AAAA", "signKey": ""}
+
+
 def webhook_secret():
     secret, nonce = pattern("binding secret", 32), pattern("binding nonce", 12)
     cases = []
     for kid in KEYS:
         key = hkdf(KEYS[kid], None, "tokenvault/webhook-secret/v1")
-        aad = encode("tokenvault/webhook-secret/v1", ACCOUNT.bytes, OTHER.bytes, be32(kid))
+        aad = encode("tokenvault/webhook-secret/v1", ACCOUNT.bytes, OTHER.bytes, be32(kid), *(BINDING[f].encode() for f in BINDING))
         cases.append({"kid": kid, "sealed": (nonce + AESGCM(key).encrypt(nonce, secret, aad)).hex()})
-    return {"account": str(ACCOUNT), "binding": str(OTHER), "secret": secret.hex(), "cases": cases}
+    return BINDING | {"account": str(ACCOUNT), "binding": str(OTHER), "secret": secret.hex(), "cases": cases}
 
 
 def checkpoints():
