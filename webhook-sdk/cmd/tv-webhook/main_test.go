@@ -77,6 +77,7 @@ func start(t testing.TB, data string, env ...string) *process {
 	for !strings.Contains(p.stdout, "To bind it") {
 		line, err := lines.ReadString('\n')
 		if err != nil {
+			p.ended <- p.cmd.Wait()
 			t.Fatalf("tv-webhook ended before it was ready: %v\n%s%s", err, p.stdout, p.stderr.String())
 		}
 		p.stdout += line
@@ -107,13 +108,18 @@ func (p *process) end(signal syscall.Signal) error {
 func TestAWebhookIsBoundUsedStoppedAndStartedAgain(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
-	first := start(t, data)
+	first := start(t, data, "TV_WEBHOOK_PURPOSES=store, user_reveal,agent_credential")
 	tv := webhooktest.NewTV(t, first.url)
 	tv.Bind()
 	tv.Store("github", map[string]any{"tokenType": "PlainText", "accessToken": "ghp_canary"})
 	check := exec.Command("tv-webhook", "health", "--listen", strings.TrimPrefix(first.url, "http://"))
 	if out, err := check.CombinedOutput(); err != nil || !strings.Contains(string(out), "healthy: protocol 2.4.0, 1 tokens, bound: true") {
 		t.Errorf("health said %q, %v, want healthy", out, err)
+	}
+	var served wire.HealthResponse
+	tv.Health().Decode(t, &served)
+	if got := strings.Join(served.Capabilities, " "); got != "credential mint storage store ticketConstraints totp" {
+		t.Errorf("without the purpose proxy the capabilities are %q", got)
 	}
 	second := exec.Command("tv-webhook", "--listen", "127.0.0.1:0", "--data", data)
 	if out, err := second.CombinedOutput(); err == nil || !strings.Contains(string(out), data) {

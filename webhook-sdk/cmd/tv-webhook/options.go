@@ -14,6 +14,7 @@ import (
 	webhook "github.com/tvzero/tokenvault/webhook-sdk"
 	"github.com/tvzero/tokenvault/webhook-sdk/custody"
 	"github.com/tvzero/tokenvault/webhook-sdk/mint"
+	"github.com/tvzero/tokenvault/webhook-sdk/wire"
 )
 
 // commands is the command line.
@@ -34,6 +35,7 @@ type options struct {
 	TokenvaultURL        string `name:"tokenvault-url" env:"TV_WEBHOOK_TOKENVAULT_URL" placeholder:"URL" help:"The Token Vault server to bind to; without it the bind page asks (${env})."`
 	Deny                 string `env:"TV_WEBHOOK_DENY" placeholder:"NETWORKS" help:"Networks to which no credential is given, such as Token Vault's own: 192.0.2.0/24,2001:db8::1 (${env})."`
 	TrustedProxies       string `env:"TV_WEBHOOK_TRUSTED_PROXIES" placeholder:"NETWORKS" help:"Reverse proxies whose X-Forwarded-For counts (${env})."`
+	Purposes             string `env:"TV_WEBHOOK_PURPOSES" placeholder:"PURPOSES" help:"Purposes of tickets to serve; all without it: agent_credential,user_reveal,totp_code,store,proxy (${env})."`
 	AllowPrivateNetworks bool   `env:"TV_WEBHOOK_ALLOW_PRIVATE_NETWORKS" help:"Allow calls to private addresses and plain http; for development and tests (${env})."`
 	GCPTokenHosts        string `name:"gcp-token-hosts" env:"TV_WEBHOOK_GCP_TOKEN_HOSTS" placeholder:"HOSTS" help:"Token endpoints besides Google's that keys of Google service accounts may name: host or host:port (${env})."`
 }
@@ -94,6 +96,9 @@ func (o options) read(environ []string) (settings, error) {
 	s.config.TokenVaultURL = o.TokenvaultURL
 	s.config.Deny = prefixes("TV_WEBHOOK_DENY", o.Deny, &wrong)
 	s.config.TrustedProxies = prefixes("TV_WEBHOOK_TRUSTED_PROXIES", o.TrustedProxies, &wrong)
+	for _, name := range list(o.Purposes) {
+		s.config.Purposes = append(s.config.Purposes, wire.Purpose(name))
+	}
 	s.config.Outbound.AllowPrivate = o.AllowPrivateNetworks
 	s.config.Minters = mint.Set{mint.GCP{AllowedTokenHosts: list(o.GCPTokenHosts)}}
 	o.readAddresses(&s, &wrong)
@@ -117,7 +122,8 @@ func (o options) readAddresses(s *settings, wrong *configErrors) {
 	case o.ExternalURL != "":
 		s.config.ExternalURL = o.ExternalURL
 	case s.config.LoopbackListener:
-		s.config.ExternalURL = "http://" + o.Listen
+		// Which port 0 becomes is known once it listens.
+		s.config.ExternalURL = "http://" + strings.TrimSuffix(o.Listen, ":0")
 	default:
 		wrong.add("TV_WEBHOOK_EXTERNAL_URL is missing: say where this webhook is reached, such as https://webhook.example.com")
 	}
@@ -132,6 +138,7 @@ func isLoopback(host string) bool {
 func (s settings) addProblems(wrong *configErrors) {
 	variables := map[string]string{
 		"ExternalURL": "TV_WEBHOOK_EXTERNAL_URL", "TokenVaultURL": "TV_WEBHOOK_TOKENVAULT_URL", "AdminSecret": envAdminSecret,
+		"Purposes": "TV_WEBHOOK_PURPOSES",
 	}
 	joined, _ := s.config.Validate().(interface{ Unwrap() []error })
 	if joined == nil {
