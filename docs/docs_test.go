@@ -173,6 +173,20 @@ func TestProtocolReferenceNamesWhatTheProtocolHas(t *testing.T) {
 	}
 }
 
+func TestEverySettingOfTheWebhookIsDocumented(t *testing.T) {
+	t.Parallel()
+	text := read(t, "docs/configuration.md")
+	names := regexp.MustCompile(`env:"(TV_WEBHOOK_\w+)"|= "(TV_WEBHOOK_\w+)"`).FindAllStringSubmatch(read(t, "webhook-sdk/cmd/tv-webhook/options.go"), -1)
+	if len(names) < 10 {
+		t.Fatalf("found %d settings in the program, want all of them", len(names))
+	}
+	for _, match := range names {
+		if name := match[1] + match[2]; !strings.Contains(text, "`"+name+"`") {
+			t.Errorf("docs/configuration.md does not document %s", name)
+		}
+	}
+}
+
 func TestProtocolReferenceGivesEveryErrorItsStatus(t *testing.T) {
 	t.Parallel()
 	rows := regexp.MustCompile(`(?m)^\| (\d{3}) \| (.+) \|$`).FindAllStringSubmatch(read(t, "docs/webhook-protocol.md"), -1)
