@@ -5,7 +5,6 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -87,9 +86,9 @@ func (w *Webhook) bindPageWithSecret(rw http.ResponseWriter, r *http.Request) er
 	if kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); strings.TrimSpace(kind) != "application/x-www-form-urlencoded" {
 		return refuse(wire.CodeInvalidRequest, "the page's form is sent as application/x-www-form-urlencoded")
 	}
-	text, err := io.ReadAll(http.MaxBytesReader(rw, r.Body, maxForm))
+	text, err := readAtMost(rw, r, maxForm)
 	if err != nil {
-		return refuse(wire.CodeTooLarge, "the form is longer than %d bytes", maxForm)
+		return err
 	}
 	form, err := url.ParseQuery(string(text))
 	if err != nil {

@@ -23,11 +23,15 @@ const (
 // readBody reads a request's body, at most wire.MaxBody bytes within
 // bodyTimeout. It looks at nothing in it: a signature is checked over the bytes.
 func readBody(rw http.ResponseWriter, r *http.Request) ([]byte, error) {
+	return readAtMost(rw, r, wire.MaxBody)
+}
+
+func readAtMost(rw http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	if r.Body == nil || r.ContentLength == 0 {
 		return nil, nil
 	}
-	if r.ContentLength > wire.MaxBody {
-		return nil, refuse(wire.CodeTooLarge, "the body is longer than %d bytes", wire.MaxBody)
+	if r.ContentLength > limit {
+		return nil, refuse(wire.CodeTooLarge, "the body is longer than %d bytes", limit)
 	}
 	control := http.NewResponseController(rw)
 	// Not every server can; its own timeouts hold then.
@@ -37,11 +41,11 @@ func readBody(rw http.ResponseWriter, r *http.Request) ([]byte, error) {
 		// No more on the word of who has sent only headers.
 		buffer.Grow(min(int(r.ContentLength), firstBuffer) + bytes.MinRead)
 	}
-	_, err := buffer.ReadFrom(http.MaxBytesReader(rw, r.Body, wire.MaxBody))
+	_, err := buffer.ReadFrom(http.MaxBytesReader(rw, r.Body, limit))
 	var tooLong *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLong):
-		return nil, refuse(wire.CodeTooLarge, "the body is longer than %d bytes", wire.MaxBody)
+		return nil, refuse(wire.CodeTooLarge, "the body is longer than %d bytes", limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return nil, refuse(wire.CodeInvalidRequest, "the body did not arrive within %s", bodyTimeout)
 	case err != nil:

@@ -11,6 +11,10 @@ import (
 // left. Towards the caller it is internal_error, which TV retries.
 var errMemoryFull = errors.New("the replay memory is full: more signed calls than it is made for")
 
+// errSetBack: the clock went ahead, what had ended by it was forgotten, and then it
+// was set back, so that nobody knows whether this was used.
+var errSetBack = errors.New("the clock was set back to a time of which the replay memory has forgotten what was used: restart the webhook once the clock is right")
+
 // maxRemembered bounds a replay memory. An entry takes about 64 bytes.
 const maxRemembered = 1 << 20
 
@@ -25,7 +29,7 @@ type once struct {
 	limit   int
 	seen    map[onceKey]struct{}
 	buckets map[int64][]onceKey // by the bucket in which the entries end
-	swept   int64               // all buckets before this one are empty
+	swept   int64               // this bucket and those before it were forgotten
 }
 
 // An onceKey is a hash, so that an entry's size does not depend on its input.
@@ -43,7 +47,7 @@ func keyOf(kind byte, value []byte) onceKey {
 }
 
 // use reports whether none of the keys was used before, and if so remembers all
-// of them until the given time. errMemoryFull means neither.
+// of them until the given time. errMemoryFull and errSetBack mean neither.
 func (o *once) use(now, until time.Time, keys ...onceKey) (bool, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -53,10 +57,13 @@ func (o *once) use(now, until time.Time, keys ...onceKey) (bool, error) {
 			return false, nil
 		}
 	}
+	bucket := until.Unix()/bucketSeconds + 1 // rounded up: never forgotten early
+	if bucket <= o.swept {
+		return false, errSetBack
+	}
 	if len(o.seen)+len(keys) > o.limit {
 		return false, errMemoryFull
 	}
-	bucket := until.Unix()/bucketSeconds + 1 // rounded up: never forgotten early
 	for _, k := range keys {
 		o.seen[k] = struct{}{}
 		o.buckets[bucket] = append(o.buckets[bucket], k)

@@ -69,6 +69,25 @@ func TestAFullReplayMemoryRefusesRatherThanForgets(t *testing.T) {
 	}
 }
 
+func TestAClockThatIsSetBackBringsNothingBack(t *testing.T) {
+	t.Parallel()
+	memory, now := newOnce(10), time.Unix(1_900_000_000, 0)
+	nonce, end := keyOf('n', []byte("x")), now.Add(time.Minute)
+	if fresh, err := memory.use(now, end, nonce); !fresh || err != nil {
+		t.Fatalf("the first use: got %v, %v, want true", fresh, err)
+	}
+	ahead := now.Add(time.Hour)
+	if fresh, err := memory.use(ahead, ahead.Add(time.Minute), keyOf('n', []byte("y"))); !fresh || err != nil {
+		t.Fatalf("a use an hour ahead: got %v, %v, want true", fresh, err)
+	}
+	if fresh, err := memory.use(now, end, nonce); fresh || !errors.Is(err, errSetBack) {
+		t.Errorf("the first one again, the clock set back: got %v, %v, want errSetBack", fresh, err)
+	}
+	if fresh, err := memory.use(now, ahead.Add(time.Minute), keyOf('n', []byte("z"))); !fresh || err != nil {
+		t.Errorf("one that ends later than what was forgotten: got %v, %v, want true", fresh, err)
+	}
+}
+
 func TestOneOfTwoKeysUsedRefusesBothAndRemembersNeither(t *testing.T) {
 	t.Parallel()
 	memory, now := newOnce(10), time.Unix(1_900_000_000, 0)

@@ -102,10 +102,13 @@ func TestTOTPCodesAreThoseOfRFC6238(t *testing.T) {
 	c.move(time.Unix(1_000_000_000, 0).Sub(c.now()))
 	_, tv := webhooktest.New(t, webhooktest.WithClock(c.now))
 	tv.Store("totp", map[string]any{"tokenType": "TOTP", "totpSecret": "otpauth://totp/x?digits=8&secret=" + totpSecret})
-	for at, want := range map[int64]string{1111111109: "07081804", 1111111111: "14050471", 1234567890: "89005924", 2000000000: "69279037"} {
-		c.move(time.Unix(at, 0).Sub(c.now()))
-		if got := tv.TOTPCode("totp").Code; got != want {
-			t.Errorf("the code at %d is %s, want %s", at, got, want)
+	for _, test := range []struct {
+		at   int64
+		want string
+	}{{1111111109, "07081804"}, {1111111111, "14050471"}, {1234567890, "89005924"}, {2000000000, "69279037"}} {
+		c.move(time.Unix(test.at, 0).Sub(c.now()))
+		if got := tv.TOTPCode("totp").Code; got != test.want {
+			t.Errorf("the code at %d is %s, want %s", test.at, got, test.want)
 		}
 	}
 }

@@ -73,7 +73,10 @@ func (w *Webhook) verify(r *http.Request, body []byte, now time.Time) error {
 		return refuse(wire.CodeAuthFailed, "the request was sent before; sign it anew, with a new request id")
 	}
 	if active[index].role == roleCandidate {
-		return w.bindings.close(r.Context(), now, active[index].Secret)
+		if err := w.bindings.close(r.Context(), now, active[index].Secret); err != nil {
+			return err
+		}
+		w.log.InfoContext(r.Context(), "the binding is in use", "origin", active[index].Origin, "client", w.clients.describe(r))
 	}
 	return nil
 }
