@@ -21,7 +21,7 @@ type Account struct {
 	ID           uuid.UUID `gorm:"primaryKey"`
 	Email        string    // as NormalizeEmail leaves it; unique
 	DisplayName  string
-	PasswordHash Opaque // argon2id in PHC string format
+	PasswordHash Opaque // argon2id in PHC string format, of the peppered password (package custody)
 	LockedAt     *time.Time
 	CreatedAt    time.Time
 	UpdatedAt    time.Time

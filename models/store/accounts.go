@@ -85,6 +85,15 @@ func (s *Store) SetAccountLock(ctx context.Context, id uuid.UUID, at *time.Time)
 	}, id)
 }
 
+// ReplacePasswordHash puts a new hash of the same password in place of an old
+// one. ErrNotFound: no such account, or its hash is not the old one any more.
+func (s *Store) ReplacePasswordHash(ctx context.Context, id uuid.UUID, old, hash models.Opaque) error {
+	return s.record(ctx, func(db *gorm.DB) error {
+		result := db.Model(&models.Account{}).Where("id = ? AND password_hash = ?", id, old).UpdateColumn("password_hash", hash)
+		return affected(result, "password of account %s", id)
+	})
+}
+
 // affected is for a statement about one row: none means ErrNotFound.
 func affected(result *gorm.DB, format string, args ...any) error {
 	if result.Error == nil && result.RowsAffected == 0 {

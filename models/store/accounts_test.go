@@ -136,3 +136,19 @@ func TestAccountLockGoesOnAndOff(t *testing.T) {
 		same(t, "locked", got.Locked(), false)
 	})
 }
+
+func TestAPasswordHashIsReplacedOnlyIfItIsStillTheOldOne(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		a := filled[models.Account](t)
+		a.Email, a.PasswordHash = "ann@example.com", models.Opaque("old")
+		ok(t, s.CreateAccount(t.Context(), &a))
+		ok(t, s.ReplacePasswordHash(t.Context(), a.ID, models.Opaque("old"), models.Opaque("new")))
+		wantErr(t, s.ReplacePasswordHash(t.Context(), a.ID, models.Opaque("old"), models.Opaque("newer")), models.ErrNotFound)
+		wantErr(t, s.ReplacePasswordHash(t.Context(), models.NewID(), models.Opaque("new"), models.Opaque("newer")), models.ErrNotFound)
+		got, err := s.Account(t.Context(), a.ID)
+		ok(t, err)
+		a.PasswordHash = models.Opaque("new")
+		same(t, "account", got, a)
+	})
+}

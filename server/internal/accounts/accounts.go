@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
@@ -33,6 +34,17 @@ type Grants interface {
 	End(ctx context.Context, accountID, grantID uuid.UUID) error
 }
 
+// Hashes replaces a stored password hash by a new one of the same password.
+type Hashes interface {
+	ReplacePasswordHash(ctx context.Context, id uuid.UUID, old, hash models.Opaque) error
+}
+
+// Keys peppers passwords before they are hashed.
+type Keys interface {
+	Current() int
+	PepperPassword(keyID int, accountID uuid.UUID, password string) ([]byte, error)
+}
+
 // Recorder is the audit record.
 type Recorder interface {
 	Record(ctx context.Context, e audit.Event) error
@@ -43,11 +55,14 @@ type Recorder interface {
 // first account always can.
 type Deps struct {
 	Store            Store
+	Hashes           Hashes
+	Keys             Keys
 	Grants           Grants
 	Audit            Recorder
 	OpenRegistration bool
 	Now              func() time.Time
 	Random           io.Reader
+	Logger           *slog.Logger
 }
 
 // Service registers people and signs them in and out. Safe for concurrent use.
@@ -58,7 +73,7 @@ type Service struct {
 
 // New makes the service.
 func New(d Deps) (*Service, error) {
-	p, err := newPasswords(d.Random)
+	p, err := newPasswords(d.Keys, d.Random)
 	if err != nil {
 		return nil, err
 	}
@@ -90,13 +105,14 @@ func (s *Service) Register(ctx context.Context, in RegisterInput, c audit.Client
 	} else if !errors.Is(err, models.ErrNotFound) {
 		return SignIn{}, err
 	}
-	hash, err := s.passwords.hash(ctx, in.Password)
+	id := models.NewID()
+	hash, err := s.passwords.hash(ctx, id, in.Password)
 	if err != nil {
 		return SignIn{}, err
 	}
 	now := models.Stamp(s.deps.Now())
 	account := models.Account{
-		ID: models.NewID(), Email: in.Email, DisplayName: in.DisplayName, PasswordHash: hash, CreatedAt: now, UpdatedAt: now,
+		ID: id, Email: in.Email, DisplayName: in.DisplayName, PasswordHash: hash, CreatedAt: now, UpdatedAt: now,
 	}
 	var issued grants.Issued
 	err = s.deps.Audit.Do(ctx, signInEvent(account.ID, c, "registered"), func(ctx context.Context) error {
@@ -143,7 +159,7 @@ func (s *Service) Login(ctx context.Context, in LoginInput, c audit.Client) (Sig
 	if err != nil && !errors.Is(err, models.ErrNotFound) {
 		return SignIn{}, err
 	}
-	matches, err := s.passwords.matches(ctx, in.Password, account.PasswordHash)
+	matches, err := s.passwords.matches(ctx, account.ID, in.Password, account.PasswordHash)
 	if err != nil {
 		return SignIn{}, err
 	}
@@ -164,7 +180,23 @@ func (s *Service) Login(ctx context.Context, in LoginInput, c audit.Client) (Sig
 	if err != nil {
 		return SignIn{}, err
 	}
+	s.refresh(ctx, account, in.Password)
 	return signIn(issued), nil
+}
+
+// refresh makes a hash under an older server key anew, now that the password is
+// at hand. That it cannot is no reason to refuse who has just signed in.
+func (s *Service) refresh(ctx context.Context, a models.Account, password string) {
+	if !s.passwords.stale(a.PasswordHash) {
+		return
+	}
+	hash, err := s.passwords.hash(ctx, a.ID, password)
+	if err == nil {
+		err = s.deps.Hashes.ReplacePasswordHash(ctx, a.ID, a.PasswordHash, hash)
+	}
+	if err != nil && !errors.Is(err, models.ErrNotFound) { // another sign-in was faster
+		s.deps.Logger.WarnContext(ctx, "accounts: a password stays under an older server key", "account", a.ID, "error", err)
+	}
 }
 
 // Logout ends the session that p signed in with.

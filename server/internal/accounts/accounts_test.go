@@ -346,7 +346,7 @@ func TestNoPasswordIsInLogsErrorsOrTheDatabase(t *testing.T) {
 			say(err)
 		}
 		account, err := s.Account(t.Context(), ann.AccountID)
-		if err != nil || !strings.HasPrefix(string(account.PasswordHash), "$argon2id$v=19$m=19456,t=2,p=1$") {
+		if err != nil || !strings.HasPrefix(string(account.PasswordHash), "$argon2id$v=19$m=19456,t=2,p=1,keyid=AA$") {
 			t.Fatalf("stored hash %.40q, %v", string(account.PasswordHash), err)
 		}
 		said.WriteString(string(account.PasswordHash))
@@ -355,6 +355,43 @@ func TestNoPasswordIsInLogsErrorsOrTheDatabase(t *testing.T) {
 		}
 		if text := said.String() + w.log.String(); strings.Contains(text, "canary") {
 			t.Errorf("the password is in: %s", text)
+		}
+	})
+}
+
+func TestSigningInBringsAPasswordUnderTheNewServerKey(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		w := newWorld(t, s, false)
+		const old, fresh = "1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "2:HxwdHhscGRoXGBUWExQREg8QDQ4LDAkKBwgFBgMEAQI="
+		under := func(ring string) *accounts.Service {
+			return w.service(accounts.Deps{Store: s, Keys: parse(t, ring), Grants: w.grants, Audit: w.audit})
+		}
+		hash := func() string {
+			account, err := s.AccountByEmail(t.Context(), "ann@example.com")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(account.PasswordHash)
+		}
+		if _, err := under(old).Register(t.Context(), accounts.RegisterInput{Email: "ann@example.com", Password: password}, client); err != nil {
+			t.Fatal(err)
+		}
+		before := hash()
+		if err := login(t, under(fresh+","+old), "ann@example.com", "wrong password"); fault.CodeOf(err) != fault.LoginFailed || hash() != before {
+			t.Errorf("a wrong password: %v, and the hash changed: %v; want LOGIN_FAILED and not", err, hash() != before)
+		}
+		if err := login(t, under(fresh+","+old), "ann@example.com", password); err != nil {
+			t.Fatal(err)
+		}
+		if got := hash(); !strings.Contains(got, "keyid=Ag$") {
+			t.Errorf("the hash after the sign-in is %.50q, want it under key 2", got)
+		}
+		if err := login(t, under(fresh), "ann@example.com", password); err != nil {
+			t.Errorf("without the old key: %v", err)
+		}
+		if err := login(t, under(old), "ann@example.com", password); fault.CodeOf(err) != fault.Internal {
+			t.Errorf("without the key of the hash: %v, want INTERNAL", err)
 		}
 	})
 }

@@ -6,6 +6,7 @@ const (
 	MinPassword    = minPassword
 	MaxPassword    = maxPassword
 	MaxDisplayName = maxDisplayName
+	HashesInAll    = hashesInAll
 )
 
 // OnDerivation makes the service tell each argon2 derivation, with its cost,

@@ -14,6 +14,7 @@ import (
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/accounts"
 	"github.com/tvzero/tokenvault/server/internal/audit"
+	"github.com/tvzero/tokenvault/server/internal/custody"
 	"github.com/tvzero/tokenvault/server/internal/fault"
 	"github.com/tvzero/tokenvault/server/internal/grants"
 )
@@ -48,14 +49,30 @@ func (noGrants) Issue(context.Context, grants.IssueInput) (grants.Issued, error)
 }
 func (noGrants) End(context.Context, uuid.UUID, uuid.UUID) error { return nil }
 
+var knownAccount = uuid.MustParse("01890a5d-ac96-774b-bcce-b302099a8057")
+
+func parse(t *testing.T, ring string) *custody.Keyring {
+	t.Helper()
+	keys, err := custody.ParseKeyring(ring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
+}
+
 func withHash(t *testing.T, hash string) *accounts.Service {
 	t.Helper()
-	account := models.Account{ID: models.NewID(), Email: "ann@example.com"}
+	return withHashOf(t, knownAccount, hash)
+}
+
+func withHashOf(t *testing.T, id uuid.UUID, hash string) *accounts.Service {
+	t.Helper()
+	account := models.Account{ID: id, Email: "ann@example.com"}
 	if hash != "" {
 		account.PasswordHash = models.Opaque(hash)
 	}
 	s, err := accounts.New(accounts.Deps{
-		Store: oneAccount{account: account}, Grants: noGrants{}, Audit: allRecord{}, Random: rand.Reader,
+		Store: oneAccount{account: account}, Keys: parse(t, knownRing), Grants: noGrants{}, Audit: allRecord{}, Random: rand.Reader,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -63,12 +80,14 @@ func withHash(t *testing.T, hash string) *accounts.Service {
 	return s
 }
 
-// known is argon2id of "correct horse battery", computed by python3's package
-// cryptography (Argon2id.derive_phc_encoded) at another cost than ours.
+// known is argon2id of "correct horse battery", peppered for knownAccount under
+// key 7 of knownRing (bytes 0 to 31), computed by python3's package cryptography
+// (Argon2id.derive_phc_encoded) at another cost than ours.
 const (
-	known     = "$argon2id$v=19$m=256,t=3,p=2$" + knownSalt + "$" + knownKey
+	known     = "$argon2id$v=19$m=256,t=3,p=2,keyid=Bw$" + knownSalt + "$" + knownKey
+	knownRing = "7:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 	knownSalt = "AAECAwQFBgcICQoLDA0ODw"
-	knownKey  = "ofROoWwE6tENReMThlkA0YqL9p+bwQXvcvNHUSBLRkU"
+	knownKey  = "KwkTKzYaGjo7/0nPezSdc8dU0t0FwRYbtbXUezH1xDU"
 )
 
 func login(t *testing.T, s *accounts.Service, email, password string) error {
@@ -90,6 +109,13 @@ func TestAHashOfAnotherImplementationAndCostIsUnderstood(t *testing.T) {
 	}
 }
 
+func TestAHashThatWasMovedToAnotherAccountSignsNobodyIn(t *testing.T) {
+	t.Parallel()
+	if err := login(t, withHashOf(t, models.NewID(), known), "ann@example.com", password); fault.CodeOf(err) != fault.LoginFailed {
+		t.Errorf("got %v, want LOGIN_FAILED", err)
+	}
+}
+
 func TestAnAccountWithoutAPasswordIsSignedInToByNone(t *testing.T) {
 	t.Parallel()
 	if err := login(t, withHash(t, ""), "ann@example.com", password); fault.CodeOf(err) != fault.LoginFailed {
@@ -100,13 +126,17 @@ func TestAnAccountWithoutAPasswordIsSignedInToByNone(t *testing.T) {
 func TestAMalformedHashIsOurFaultAndNoPanic(t *testing.T) {
 	t.Parallel()
 	for _, hash := range []string{
-		"x", "$argon2id", "$argon2id$v=19$m=256,t=3,p=2$" + knownSalt, "$argon2i$v=19$m=256,t=3,p=2$" + knownSalt + "$" + knownKey,
-		"$argon2id$v=16$m=256,t=3,p=2$" + knownSalt + "$" + knownKey, "$argon2id$v=19$m=a,t=3,p=2$" + knownSalt + "$" + knownKey,
-		"$argon2id$v=19$m=256,t=0,p=2$" + knownSalt + "$" + knownKey, "$argon2id$v=19$m=256,t=3,p=0$" + knownSalt + "$" + knownKey,
-		"$argon2id$v=19$m=256,t=3,p=256$" + knownSalt + "$" + knownKey, "$argon2id$v=19$m=4294967295,t=3,p=2$" + knownSalt + "$" + knownKey,
-		"$argon2id$v=19$m=256,t=4294967295,p=2$" + knownSalt + "$" + knownKey, "$argon2id$v=19$m=256,t=-1,p=2$" + knownSalt + "$" + knownKey,
-		"$argon2id$v=19$m=256,t=3,p=2$" + knownSalt + "$", "$argon2id$v=19$m=256,t=3,p=2$" + knownSalt + "$AAAA", "$argon2id$v=19$m=256,t=3,p=2$!$" + knownKey,
+		"x", "$argon2id", "$argon2id$v=19$m=256,t=3,p=2,keyid=Bw$" + knownSalt, "$argon2i$v=19$m=256,t=3,p=2,keyid=Bw$" + knownSalt + "$" + knownKey,
+		"$argon2id$v=16$m=256,t=3,p=2,keyid=Bw$" + knownSalt + "$" + knownKey, "$argon2id$v=19$m=a,t=3,p=2,keyid=Bw$" + knownSalt + "$" + knownKey,
+		"$argon2id$v=19$m=256,t=0,p=2,keyid=Bw$" + knownSalt + "$" + knownKey, "$argon2id$v=19$m=256,t=3,p=0,keyid=Bw$" + knownSalt + "$" + knownKey,
+		"$argon2id$v=19$m=256,t=3,p=256,keyid=Bw$" + knownSalt + "$" + knownKey, "$argon2id$v=19$m=4294967295,t=3,p=2,keyid=Bw$" + knownSalt + "$" + knownKey,
+		"$argon2id$v=19$m=256,t=4294967295,p=2,keyid=Bw$" + knownSalt + "$" + knownKey, "$argon2id$v=19$m=256,t=-1,p=2,keyid=Bw$" + knownSalt + "$" + knownKey,
+		"$argon2id$v=19$m=256,t=3,p=2,keyid=Bw$" + knownSalt + "$", "$argon2id$v=19$m=256,t=3,p=2,keyid=Bw$" + knownSalt + "$AAAA", "$argon2id$v=19$m=256,t=3,p=2,keyid=Bw$!$" + knownKey,
 		known + "$", "\x00",
+		// What a writer of the database could make without a server key, and keys that there are not.
+		"$argon2id$v=19$m=256,t=3,p=2$AAECAwQFBgcICQoLDA0ODw$ofROoWwE6tENReMThlkA0YqL9p+bwQXvcvNHUSBLRkU",
+		"$argon2id$v=19$m=256,t=3,p=2,keyid=$" + knownSalt + "$" + knownKey, "$argon2id$v=19$m=256,t=3,p=2,keyid=BwcH$" + knownSalt + "$" + knownKey,
+		"$argon2id$v=19$m=256,t=3,p=2,keyid=CA$" + knownSalt + "$" + knownKey,
 	} {
 		if err := login(t, withHash(t, hash), "ann@example.com", password); fault.CodeOf(err) != fault.Internal {
 			t.Errorf("%q: %v, want INTERNAL", hash, err)
@@ -116,7 +146,7 @@ func TestAMalformedHashIsOurFaultAndNoPanic(t *testing.T) {
 
 func TestAKnownAndAnUnknownEmailCostTheSameDerivation(t *testing.T) {
 	t.Parallel()
-	s := withHash(t, "$argon2id$v=19$m=19456,t=2,p=1$"+knownSalt+"$"+knownKey)
+	s := withHash(t, "$argon2id$v=19$m=19456,t=2,p=1,keyid=Bw$"+knownSalt+"$"+knownKey)
 	type cost struct {
 		passes, memory uint32
 		threads        uint8
@@ -151,9 +181,32 @@ func TestOnlyTwoPasswordsAreHashedAtOnceAndWhoLeavesDoesNotWait(t *testing.T) {
 	wg.Wait()
 }
 
+func TestWhoWouldWaitTooLongToSignInIsToldSo(t *testing.T) {
+	t.Parallel()
+	s := withHash(t, known)
+	began, finish := make(chan struct{}, accounts.HashesInAll), make(chan struct{})
+	s.OnDerivation(true, func(uint32, uint32, uint8) { began <- struct{}{}; <-finish })
+	codes := make(chan fault.Code, accounts.HashesInAll+1)
+	var wg sync.WaitGroup
+	for range accounts.HashesInAll + 1 {
+		wg.Go(func() { codes <- fault.CodeOf(login(t, s, "ann@example.com", "wrong password")) })
+	}
+	if got := <-codes; got != fault.Unavailable { // the only one that is answered while nobody's hash gets done
+		t.Errorf("the last to come: %q, want UNAVAILABLE", got)
+	}
+	close(finish)
+	wg.Wait()
+	close(codes)
+	for got := range codes {
+		if got != fault.LoginFailed {
+			t.Errorf("one who waited: %q, want LOGIN_FAILED", got)
+		}
+	}
+}
+
 func TestWithoutRandomnessThereIsNoService(t *testing.T) {
 	t.Parallel()
-	if _, err := accounts.New(accounts.Deps{Random: bytes.NewReader(make([]byte, 47))}); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, err := accounts.New(accounts.Deps{Keys: parse(t, knownRing), Random: bytes.NewReader(make([]byte, 47))}); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("got %v, want the reader's error", err)
 	}
 }

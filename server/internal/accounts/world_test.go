@@ -32,6 +32,7 @@ type world struct {
 	t       *testing.T
 	store   *store.Store
 	grants  *grants.Service
+	keys    *custody.Keyring
 	audit   *audit.Service
 	log     *syncBuffer
 	derived atomic.Int64 // argon2 derivations so far
@@ -65,7 +66,7 @@ func newWorld(t *testing.T, s *store.Store, open bool) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, store: s, log: &syncBuffer{}}
+	w := &world{t: t, store: s, keys: keys, log: &syncBuffer{}}
 	logger := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	gate := cache.NewGate(time.Now)
 	gate.Open()
@@ -89,7 +90,10 @@ func newWorld(t *testing.T, s *store.Store, open bool) *world {
 // service is one whose derivations are counted and cost next to nothing.
 func (w *world) service(d accounts.Deps) *accounts.Service {
 	w.t.Helper()
-	d.Now, d.Random = time.Now, rand.Reader
+	d.Now, d.Random, d.Hashes, d.Logger = time.Now, rand.Reader, w.store, slog.New(slog.NewTextHandler(w.log, nil))
+	if d.Keys == nil {
+		d.Keys = w.keys
+	}
 	s, err := accounts.New(d)
 	if err != nil {
 		w.t.Fatal(err)

@@ -96,8 +96,8 @@ func (a *App) services(keys *custody.Keyring) (err error) {
 		Store: a.store, Keys: keys, Gate: a.gate, Now: time.Now, Random: rand.Reader, Logger: a.logger,
 	})
 	if a.accounts, err = accounts.New(accounts.Deps{
-		Store: a.store, Grants: a.grants, Audit: a.audit, OpenRegistration: a.config.OpenRegistration,
-		Now: time.Now, Random: rand.Reader,
+		Store: a.store, Hashes: a.store, Keys: keys, Grants: a.grants, Audit: a.audit, OpenRegistration: a.config.OpenRegistration,
+		Now: time.Now, Random: rand.Reader, Logger: a.logger,
 	}); err != nil {
 		return err
 	}

@@ -21,10 +21,11 @@ type Keyring struct {
 
 // A serverKey is one key with what is derived from it for all its uses.
 type serverKey struct {
-	master []byte // tokens derive a key each from it
-	row    []byte // HMAC key of authenticated rows
-	seal   []byte // binding secrets
-	audit  []byte // Ed25519 seed of checkpoints
+	master   []byte // tokens derive a key each from it
+	row      []byte // HMAC key of authenticated rows
+	seal     []byte // binding secrets
+	audit    []byte // Ed25519 seed of checkpoints
+	password []byte // HMAC key of passwords, before they are hashed
 }
 
 // ParseKeyring reads "id:base64,id:base64,…": ids 0–255, keys of 32 bytes in
@@ -65,6 +66,9 @@ func expand(master []byte) (*serverKey, error) {
 		return nil, err
 	}
 	if k.audit, err = derive(master, nil, "tokenvault/audit-checkpoint/v1"); err != nil {
+		return nil, err
+	}
+	if k.password, err = derive(master, nil, passwordLabel); err != nil {
 		return nil, err
 	}
 	return k, nil

@@ -129,6 +129,16 @@ def webhook_secret():
     return BINDING | {"account": str(ACCOUNT), "binding": str(OTHER), "secret": secret.hex(), "cases": cases}
 
 
+def passwords():
+    cases = []
+    for kid in KEYS:
+        for password in (b"correct horse battery", "p\u00e4ssw\u00f6rter".encode()):
+            key = hkdf(KEYS[kid], None, "tokenvault/password/v1")
+            mac = hmac.new(key, encode("tokenvault/password/v1", ACCOUNT.bytes, password), hashlib.sha256)
+            cases.append({"kid": kid, "account": str(ACCOUNT), "password": password.hex(), "peppered": mac.hexdigest()})
+    return cases
+
+
 def checkpoints():
     key = Ed25519PrivateKey.from_private_bytes(hkdf(KEYS[CURRENT], None, "tokenvault/audit-checkpoint/v1"))
     cases = []
@@ -154,4 +164,5 @@ write("tokens.json", [token(case) for case in (
 )])
 write("rows.json", rows())
 write("webhooksecret.json", webhook_secret())
+write("passwords.json", passwords())
 write("checkpoints.json", checkpoints())
