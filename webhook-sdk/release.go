@@ -207,7 +207,7 @@ func agree(meta map[string]any, key totp.Key) error {
 	if err != nil {
 		return err
 	}
-	field := ""
+	var field string
 	switch {
 	case beside.Algorithm != "" && beside.Algorithm != key.Algorithm():
 		field = "algorithm"

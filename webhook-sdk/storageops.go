@@ -201,7 +201,10 @@ func (w *Webhook) set(ctx context.Context, collection, key string, data json.Raw
 		return invalid("data has a field whose name is that of a secret: no credential material goes this way")
 	}
 	if w.storage.Count(collection) >= maxConfigs {
-		return refuse(wire.CodeTooLarge, "the collection holds %d documents already", maxConfigs)
+		// What is there already can still be changed.
+		if _, err := w.storage.Get(ctx, collection, key); errors.Is(err, storage.ErrNotFound) {
+			return refuse(wire.CodeTooLarge, "the collection holds %d documents already", maxConfigs)
+		}
 	}
 	meta, _ := value.(map[string]any)
 	if err := w.storage.Put(ctx, collection, storage.Item{Key: key, Meta: meta, Data: data}, storage.Condition{}); err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	webhook "github.com/tvzero/tokenvault/webhook-sdk"
 	"github.com/tvzero/tokenvault/webhook-sdk/storage"
 	"github.com/tvzero/tokenvault/webhook-sdk/webhooktest"
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
@@ -168,6 +169,30 @@ func TestTVKeepsItsConfigurationsHere(t *testing.T) {
 		check()
 		tv.Operate(op("delete", collection, map[string]any{"key": "c1"}))
 		refused(t, tv.TryOperate(op("get", collection, map[string]any{"key": "c1"})), http.StatusNotFound, wire.CodeTokenNotFound)
+	}
+}
+
+// A crowded storage says that it holds as many documents as TV may have.
+type crowded struct{ webhook.Storage }
+
+func (crowded) Count(string) int { return 10_000 }
+
+func TestAFullCollectionOfTVTakesNothingNewButChanges(t *testing.T) {
+	t.Parallel()
+	first, tv, c := bound(t)
+	set := func(key string, n int) webhooktest.Answer {
+		return tv.TryOperate(op("set", "proxy_configs", map[string]any{"key": key, "data": map[string]any{"n": n}}))
+	}
+	accepted(t, set("there", 1))
+	first.Stop()
+	wh := webhooktest.Start(t, first.Dir, webhooktest.WithClock(c.now), config(func(c *webhook.Config) { c.Storage = crowded{c.Storage} }))
+	tv.URL = wh.URL
+	check := unchanged(t, wh)
+	refused(t, set("new", 1), http.StatusRequestEntityTooLarge, wire.CodeTooLarge)
+	check()
+	accepted(t, set("there", 2))
+	if got := tv.Operate(op("get", "proxy_configs", map[string]any{"key": "there"})); string(got.Data) != `{"n":2}` {
+		t.Errorf("the configuration is %s, want the change", got.Data)
 	}
 }
 
