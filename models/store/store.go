@@ -63,10 +63,8 @@ type Store struct {
 	path      string          // SQLite: the file
 	config    *pgx.ConnConfig // PostgreSQL: for connections beside the pool
 	audit     auditAppender
-	slots     *loader[slotKey, grantWithKey]    // PostgreSQL only
-	agents    *loader[agentKey, agentAndGrants] // PostgreSQL only
-	canTell   bool                              // whether the database has NOTIFY
-	syncBatch int                               // how many tokens one transaction of SyncTokens compares
+	canTell   bool // whether the database has NOTIFY
+	syncBatch int  // how many tokens one transaction of SyncTokens compares
 	watchers  struct {
 		sync.RWMutex
 		all []func(uuid.UUID)
