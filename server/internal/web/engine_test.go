@@ -245,6 +245,8 @@ func TestUnsafeRequestsFromOtherSitesAreRefused(t *testing.T) {
 		{"the public URL", "POST", []string{"Origin", "https://vault.example"}, 204},
 		{"no browser", "POST", nil, 204},
 		{"a key that had to be known", "POST", []string{"Origin", "https://evil.example", "Authorization", "Bearer x"}, 204},
+		{"Basic, which a browser adds by itself", "POST", []string{"Sec-Fetch-Site", "same-site", "Authorization", "Basic eDp5", "Cookie", "tv_session=x"}, 403},
+		{"Bearer without a key", "POST", []string{"Sec-Fetch-Site", "cross-site", "Authorization", "Bearer "}, 403},
 		{"reading", "GET", []string{"Sec-Fetch-Site", "cross-site"}, 204},
 	} {
 		before := calls

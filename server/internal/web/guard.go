@@ -82,9 +82,10 @@ func (g *guard) admit(r *http.Request) *fault.Error {
 	if r.ContentLength > MaxBody {
 		return tooLarge()
 	}
-	// Only what a browser adds by itself can be abused from another site; who
-	// sends an Authorization header had to know it.
-	if r.Header["Authorization"] == nil && g.origins.Check(r) != nil {
+	// Only what a browser adds by itself can be abused from another site: cookies,
+	// and Basic credentials that a proxy before us once asked for. Who sends a
+	// bearer token had to know it.
+	if token, _ := Bearer(r); token == "" && g.origins.Check(r) != nil {
 		return fault.New(fault.CrossOrigin, "This request came from another site and was refused. Open Token Vault itself and try again there.")
 	}
 	return nil
