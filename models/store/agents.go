@@ -132,7 +132,13 @@ type agentWithGrant struct {
 // AgentWithGrants is an agent and what it was granted, by service name, with
 // whether the tokens still exist, all as of one moment, in one round trip.
 // ErrNotFound: no such agent.
+//
+// On PostgreSQL, callers at the same time share that round trip.
 func (s *Store) AgentWithGrants(ctx context.Context, accountID, agentID uuid.UUID) (models.Agent, []models.GrantedToken, error) {
+	if s.dialect == Postgres && s.txOf(ctx) == nil {
+		known, err := s.agents.get(ctx, agentKey{accountID, agentID})
+		return known.agent, known.grants, failed(err, "agent %s", agentID)
+	}
 	var rows []agentWithGrant
 	err := s.view(ctx).Raw(`SELECT a.account_id, a.id, a.name, a.description, a.status, a.grant_id,
 			a.created_at, a.updated_at, a.last_used_at,
@@ -151,12 +157,21 @@ func (s *Store) AgentWithGrants(ctx context.Context, accountID, agentID uuid.UUI
 	}
 	var granted []models.GrantedToken
 	for _, row := range rows {
-		if g := row.Grant; g.ServiceName != nil {
-			granted = append(granted, models.GrantedToken{Grant: models.CredentialGrant{
-				AccountID: accountID, AgentID: agentID, ServiceName: *g.ServiceName, TokenID: *g.TokenID,
-				RefreshPolicy: *g.RefreshPolicy, ExpiresAt: g.ExpiresAt, CreatedAt: *g.CreatedAt, KeyID: *g.KeyID, MAC: g.MAC,
-			}, TokenExists: row.TokenExists})
+		if g, ok := row.granted(); ok {
+			granted = append(granted, g)
 		}
 	}
 	return rows[0].Agent, granted, nil
+}
+
+// granted is the row's credential grant, if it has one.
+func (r *agentWithGrant) granted() (models.GrantedToken, bool) {
+	g := r.Grant
+	if g.ServiceName == nil {
+		return models.GrantedToken{}, false
+	}
+	return models.GrantedToken{Grant: models.CredentialGrant{
+		AccountID: r.AccountID, AgentID: r.ID, ServiceName: *g.ServiceName, TokenID: *g.TokenID,
+		RefreshPolicy: *g.RefreshPolicy, ExpiresAt: g.ExpiresAt, CreatedAt: *g.CreatedAt, KeyID: *g.KeyID, MAC: g.MAC,
+	}, TokenExists: r.TokenExists}, true
 }

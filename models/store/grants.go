@@ -36,7 +36,13 @@ type grantWithKey struct {
 
 // GrantWithKey is a grant and the key of one slot, in one round trip.
 // ErrNotFound: no such grant, or no such slot. The grant may have ended.
+//
+// On PostgreSQL, callers at the same time share that round trip.
 func (s *Store) GrantWithKey(ctx context.Context, accountID, grantID uuid.UUID, slot uint32) (models.Grant, models.GrantKey, error) {
+	if s.dialect == Postgres && s.txOf(ctx) == nil {
+		row, err := s.slots.get(ctx, slotKey{accountID, grantID, int64(slot)})
+		return row.Grant, row.Key, failed(err, "grant %s with slot %d", grantID, slot)
+	}
 	var row grantWithKey
 	err := s.view(ctx).Raw(`SELECT g.account_id, g.id, g.kind, g.label, g.agent_id, g.vault_id, g.public_key, g.client,
 			g.address, g.created_at, g.expires_at, g.last_used_at, g.ended_at, g.key_id, g.mac,

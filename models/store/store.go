@@ -63,8 +63,10 @@ type Store struct {
 	path      string          // SQLite: the file
 	config    *pgx.ConnConfig // PostgreSQL: for connections beside the pool
 	audit     auditAppender
-	canTell   bool // whether the database has NOTIFY
-	syncBatch int  // how many tokens one transaction of SyncTokens compares
+	slots     *loader[slotKey, grantWithKey]    // PostgreSQL only
+	agents    *loader[agentKey, agentAndGrants] // PostgreSQL only
+	canTell   bool                              // whether the database has NOTIFY
+	syncBatch int                               // how many tokens one transaction of SyncTokens compares
 	watchers  struct {
 		sync.RWMutex
 		all []func(uuid.UUID)
