@@ -59,7 +59,8 @@ func (s *Service) PreviewBind(ctx context.Context, p grants.Principal, in BindIn
 // binding in use, if any, is replaced in one transaction.
 //
 // INVALID_REQUEST, BIND_CODE_INVALID, WEBHOOK_MISMATCH, WEBHOOK_UNAVAILABLE and
-// WEBHOOK_AUTH_FAILED leave the binding in use as it was. CONFLICT: another bind
+// WEBHOOK_AUTH_FAILED leave the binding in use as it was; when they came after the
+// exchange, the pending one may be settled later (pending.go). CONFLICT: another bind
 // of this account was faster.
 func (s *Service) Bind(ctx context.Context, p grants.Principal, client audit.Client, in BindInput) (models.Binding, error) {
 	if err := user(p); err != nil {

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/models/store"
@@ -139,7 +140,7 @@ func TestALyingWebhookIsNotBoundAndChangesNothing(t *testing.T) {
 		cases := []struct {
 			name    string
 			code    fault.Code
-			pending bool // the secret was handed over rightly, and is kept
+			pending bool // the secret was handed over rightly, may hold yet, and is kept
 			alter   func(*liar)
 		}{
 			{"another secret", fault.WebhookMismatch, false, func(l *liar) {
@@ -178,7 +179,7 @@ func TestALyingWebhookIsNotBoundAndChangesNothing(t *testing.T) {
 			{"falls ill", fault.WebhookUnavailable, true, func(l *liar) {
 				l.health = func(w http.ResponseWriter, _ bool) { refuses(w, wire.CodeInternal) }
 			}},
-			{"changes its name", fault.WebhookMismatch, true, func(l *liar) {
+			{"changes its name", fault.WebhookMismatch, false, func(l *liar) {
 				l.health = func(w http.ResponseWriter, _ bool) {
 					says(w, 200, wire.HealthResponse{Status: wire.StatusHealthy, WebhookID: "another"})
 				}
@@ -283,6 +284,60 @@ func TestStatusSettlesTheFirstBindOfAnAccount(t *testing.T) {
 		if err != nil || status.Mode != models.ModeWebhook {
 			t.Errorf("Status = %+v, %v; want the pending binding in use", status, err)
 		}
+	})
+}
+
+// The owner was told that it failed: what was agreed to then must not come to
+// pass at any later time.
+func TestAnInterruptedBindIsSettledForADayAndNoLonger(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, db *store.Store) {
+		var later atomic.Int64
+		w := newWorld(t, db, func(d *vaults.Deps) {
+			d.Now = func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+		})
+		l := newLiar(t, canarySecret(t, 5))
+		l.change(func(l *liar) { l.health = func(w http.ResponseWriter, _ bool) { refuses(w, wire.CodeInternal) } })
+		_, err := w.Bind(t.Context(), w.user, w.client, l.input())
+		wantCode(t, err, fault.WebhookUnavailable)
+		l.change(func(l *liar) { l.health = nil })
+		asked := len(l.seen())
+		later.Store(int64(25 * time.Hour))
+		status, err := w.Status(t.Context(), w.user)
+		if err != nil || status.Mode != models.ModePlatform {
+			t.Errorf("Status = %+v, %v; want platform mode", status, err)
+		}
+		if calls := l.seen(); len(calls) != asked {
+			t.Errorf("the webhook was called again: %q", calls[asked:])
+		}
+		if _, kept := w.binding(models.BindingPending); kept {
+			t.Error("the pending binding is still there")
+		}
+		events := w.events(audit.Bind)
+		if last := events[len(events)-1]; !strings.HasPrefix(last, "ok  forget a bind that was interrupted url="+l.URL) {
+			t.Errorf("the record ends with %q, want the forgetting", last)
+		}
+	})
+}
+
+func TestUnbindingForgetsAnInterruptedBindToo(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, db *store.Store) {
+		w := newWorld(t, db)
+		l := newLiar(t, canarySecret(t, 5))
+		l.change(func(l *liar) { l.health = func(w http.ResponseWriter, _ bool) { refuses(w, wire.CodeInternal) } })
+		_, err := w.Bind(t.Context(), w.user, w.client, l.input())
+		wantCode(t, err, fault.WebhookUnavailable)
+		l.change(func(l *liar) { l.health = nil })
+		if err := w.Unbind(t.Context(), w.user, w.client); err != nil {
+			t.Errorf("Unbind: %v", err)
+		}
+		status, err := w.Status(t.Context(), w.user)
+		if err != nil || status.Mode != models.ModePlatform {
+			t.Errorf("Status = %+v, %v; want platform mode", status, err)
+		}
+		wantCode(t, w.Unbind(t.Context(), w.user, w.client), fault.WebhookNotConfigured)
+		w.wantEvents(audit.Bind, "ok  bind", "WEBHOOK_UNAVAILABLE  bind", "ok  unbind what was interrupted url="+l.URL)
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -18,7 +19,9 @@ import (
 // It is stored, because that call may close the set-up at the webhook although its
 // answer never arrives, or the process may end right after it: then the pending
 // secret is the only one that the webhook still takes. Whoever next finds the
-// binding in use refused, or none, tries the pending one.
+// binding in use refused, or none, tries the pending one, for a day: the owner was
+// told that the bind failed, and does not expect it at any later time.
+const pendingLife = 24 * time.Hour
 
 // keepPending stores what an exchange yielded, in place of any earlier pending
 // binding.
@@ -70,11 +73,28 @@ func (s *Service) settle(ctx context.Context, b models.Binding, secret wire.Secr
 		return b, err
 	}
 	if change := changedKeys(&b, health); change != "" {
+		if err := s.forget(ctx, &b); err != nil {
+			return b, err
+		}
 		return b, fault.New(fault.WebhookMismatch,
 			"The webhook answered with another %s than at the exchange a moment before. Nothing was bound. Check what stands between the server and the webhook.", change)
 	}
 	adopt(&b, health)
 	return s.activate(ctx, b)
+}
+
+// forget removes a pending binding, unless another bind has replaced it.
+func (s *Service) forget(ctx context.Context, b *models.Binding) error {
+	return bindingError(s.deps.Bindings.InTx(ctx, func(ctx context.Context) error {
+		pending, err := s.deps.Bindings.BindingByState(ctx, b.AccountID, models.BindingPending)
+		if errors.Is(err, models.ErrNotFound) || err == nil && pending.ID != b.ID {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return s.deps.Bindings.DeletePendingBindings(ctx, b.AccountID)
+	}))
 }
 
 // adopt takes over what a healthy webhook says of itself.
@@ -155,12 +175,17 @@ func (s *Service) settlePending(ctx context.Context, accountID uuid.UUID) (bool,
 	if err != nil {
 		return false, fmt.Errorf("vaults: binding: %w", err)
 	}
+	e := audit.Event{AccountID: accountID, Type: audit.Bind, Source: audit.System}
+	detail := fmt.Sprintf("a bind that was interrupted url=%s fingerprint=%s", pending.URL, pending.Fingerprint)
+	if s.deps.Now().Sub(pending.CreatedAt) > pendingLife {
+		e.Detail = "forget " + detail
+		return false, s.deps.Audit.Do(ctx, e, func(ctx context.Context) error { return s.forget(ctx, &pending) })
+	}
 	secret, err := s.open(&pending)
 	if err != nil {
 		return false, err
 	}
-	e := audit.Event{AccountID: accountID, Type: audit.Bind, Source: audit.System,
-		Detail: fmt.Sprintf("settle a bind that was interrupted url=%s fingerprint=%s", pending.URL, pending.Fingerprint)}
+	e.Detail = "settle " + detail
 	err = s.deps.Audit.Do(ctx, e, func(ctx context.Context) error {
 		_, err := s.settle(ctx, pending, secret)
 		return err
