@@ -86,10 +86,16 @@ func (s *Service) bound(ctx context.Context, accountID uuid.UUID) (*Custody, err
 	return c, err
 }
 
-// withWebhook calls do with the account's webhook. When that webhook, or the lack
+// withWebhook calls do with the account's webhook, of which an account has a few
+// under way at most; so do must not call it again. When that webhook, or the lack
 // of one, may be explained by a binding that was left pending, it settles that
 // binding and calls do again.
 func (s *Service) withWebhook(ctx context.Context, accountID uuid.UUID, do func(c *Custody) error) error {
+	back, err := s.turns.take(ctx, accountID)
+	if err != nil {
+		return err
+	}
+	defer back()
 	c, err := s.bound(ctx, accountID)
 	if err == nil {
 		err = do(c)

@@ -110,6 +110,7 @@ type Service struct {
 	deps    Deps
 	custody *cache.Cache[uuid.UUID, *Custody]
 	syncs   flights
+	turns   turns
 	full    chan struct{} // a slot for each complete sync that may run at once
 
 	mu       sync.Mutex
