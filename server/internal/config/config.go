@@ -116,7 +116,7 @@ func secret(value, file, standard string) (string, error) {
 // keysBeside reads the 0600 file of server keys beside an SQLite database, or
 // makes it when neither it nor the database exists yet.
 func keysBeside(database string, makeKeys func() (string, error)) (string, error) {
-	database, _, _ = strings.Cut(database, "?")
+	database = strings.TrimPrefix(database, "//") // as the store reads it
 	path := database + ".keys"
 	info, err := os.Stat(path)
 	switch {

@@ -93,6 +93,23 @@ func TestServerKeysAreMadeOnceBesideSQLite(t *testing.T) {
 	}
 }
 
+func TestServerKeysAreBesideTheDatabaseHoweverItIsSpelled(t *testing.T) {
+	folder := t.TempDir()
+	t.Chdir(folder)
+	for _, spelled := range []string{"sqlite:a.db", "sqlite://b.db", "sqlite://" + filepath.Join(folder, "c.db"), "sqlite:d?.db"} {
+		f := flags(t)
+		f.DatabaseURL = spelled
+		if _, err := f.Check(makeKeys); err != nil {
+			t.Errorf("%s: %v", spelled, err)
+		}
+	}
+	for _, want := range []string{"a.db.keys", "b.db.keys", "c.db.keys", "d?.db.keys"} {
+		if _, err := os.Stat(filepath.Join(folder, want)); err != nil {
+			t.Errorf("%s: %v; want the keys beside the database", want, err)
+		}
+	}
+}
+
 func TestAnExistingDatabaseWithoutItsKeysIsNotGivenNewOnes(t *testing.T) {
 	t.Parallel()
 	f := flags(t)
