@@ -1,7 +1,9 @@
 package store
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -72,23 +74,27 @@ func (l *loader[K, V]) get(ctx context.Context, key K) (V, error) {
 	return value, nil
 }
 
+var errBroken = errors.New("the look-up broke off")
+
 // run waits for a turn, closes the query to those who come later, and runs it.
 func (l *loader[K, V]) run(ctx context.Context, q *load[K, V]) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
 	defer cancel()
 	defer close(q.done)
+	q.err = errBroken // also should fetch panic: that says nothing of what there is
+	var late error
 	select {
 	case l.turns <- struct{}{}:
 		defer func() { <-l.turns }()
 	case <-ctx.Done():
-		q.err = ctx.Err()
+		late = ctx.Err()
 	}
 	l.mu.Lock()
 	if l.next == q {
 		l.next = nil
 	}
 	l.mu.Unlock()
-	if q.err == nil {
+	if q.err = cmp.Or(late, q.err); late == nil {
 		q.found, q.err = l.fetch(ctx, q.keys)
 	}
 }

@@ -110,6 +110,29 @@ func TestAQueryThatNeverEndsIsGivenUp(t *testing.T) {
 	})
 }
 
+func TestAQueryThatPanicsIsNoAnswerToOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLoader(1, func(context.Context, []int) (map[int]int, error) { panic("broken") })
+		l.turns <- struct{}{} // busy, so that both share a query
+		leader, follower := make(chan any, 1), make(chan error, 1)
+		go func() {
+			defer func() { leader <- recover() }()
+			_, _ = l.get(t.Context(), 1)
+		}()
+		synctest.Wait()
+		go func() { _, err := l.get(t.Context(), 2); follower <- err }()
+		synctest.Wait()
+		<-l.turns
+		if v := <-leader; v != "broken" {
+			t.Errorf("the leader recovered %v, want its panic", v)
+		}
+		if err := <-follower; err == nil || errors.Is(err, models.ErrNotFound) {
+			t.Errorf("the other one got %v, want an error that does not say that there is no such row", err)
+		}
+	})
+}
+
 func TestAQueryHasABound(t *testing.T) {
 	t.Parallel()
 	source := &counter{release: make(chan struct{})}
