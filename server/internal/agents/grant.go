@@ -20,8 +20,13 @@ const (
 	MaxGrantLife = 30 * 24 * time.Hour
 )
 
+// MaxGrants is how many credential grants an agent may have: a release reads all
+// of them.
+const MaxGrants = 1000
+
 // Grant permits an agent to use one token, in place of what it was granted
-// under that name before. TOKEN_NOT_FOUND, NOT_FOUND, INVALID_REQUEST.
+// under that name before. TOKEN_NOT_FOUND, NOT_FOUND, INVALID_REQUEST; CONFLICT
+// when it has MaxGrants already.
 func (s *Service) Grant(ctx context.Context, p grants.Principal, c audit.Client, id uuid.UUID, in GrantInput) (models.CredentialGrant, error) {
 	if !wire.ValidServiceName(in.ServiceName) {
 		err := fault.From(invalidService())
@@ -61,6 +66,9 @@ func (s *Service) Grant(ctx context.Context, p grants.Principal, c audit.Client,
 			if _, err := s.lockAgent(ctx, p, id); err != nil {
 				return err
 			}
+			if err := s.checkRoom(ctx, &grant); err != nil {
+				return err
+			}
 			return s.deps.GrantStore.PutCredentialGrant(ctx, &grant)
 		})
 	})
@@ -68,6 +76,21 @@ func (s *Service) Grant(ctx context.Context, p grants.Principal, c audit.Client,
 		return models.CredentialGrant{}, err
 	}
 	return grant, nil
+}
+
+// checkRoom refuses a credential grant beyond MaxGrants, unless it replaces one.
+// The agent must be locked.
+func (s *Service) checkRoom(ctx context.Context, g *models.CredentialGrant) error {
+	has, err := s.deps.GrantStore.CredentialGrants(ctx, g.AccountID, g.AgentID)
+	if err != nil || len(has) < MaxGrants {
+		return err
+	}
+	for _, other := range has {
+		if other.ServiceName == g.ServiceName {
+			return nil
+		}
+	}
+	return fault.New(fault.Conflict, "This agent has %d credential grants, which is the most. Revoke some, or make another agent.", MaxGrants)
 }
 
 // Revoke ends a credential grant. NOT_FOUND when there is none.

@@ -1,6 +1,7 @@
 package agents_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -259,6 +260,35 @@ func TestACredentialGrantLastsAsLongAsItSays(t *testing.T) {
 			t.Errorf("on record is %q", got)
 		}
 		mustBe(t, "revoked twice", w.Revoke(t.Context(), w.owner, client, id, "github"), fault.NotFound)
+	})
+}
+
+// A release reads all that its agent was granted.
+func TestAnAgentIsGrantedSoManyTokensAndNoMore(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		w := newWorld(t, s)
+		id, key := w.agent("ci")
+		w.token("first")
+		w.check(s.InTx(t.Context(), func(ctx context.Context) error {
+			for i := range agents.MaxGrants - 1 {
+				g := models.CredentialGrant{AccountID: w.owner.AccountID, AgentID: id, ServiceName: fmt.Sprint("t", i), TokenID: models.NewID()}
+				if err := s.PutCredentialGrant(ctx, &g); err != nil {
+					return err
+				}
+			}
+			return nil
+		}))
+		w.grant(id, "first")
+		w.token("one-more")
+		_, err := w.Grant(t.Context(), w.owner, client, id, agents.GrantInput{ServiceName: "one-more"})
+		mustBe(t, "one more", err, fault.Conflict)
+		w.refused("what was not granted", key, "one-more", fault.NoGrant)
+		w.grant(id, "first") // replaces
+		w.released(key, "first")
+		w.check(w.Revoke(t.Context(), w.owner, client, id, "t0"))
+		w.grant(id, "one-more")
+		w.released(key, "one-more")
 	})
 }
 
