@@ -15,12 +15,12 @@ import (
 )
 
 const (
-	syncTimeout  = 2 * time.Minute // of a whole list, however many pages
-	maxFullSyncs = 2               // at once, since each may hold a list of maxListText
-	maxListText  = 32 << 20        // bytes
-	onePage      = 100             // items a page of a list that should have one
-	indexPage    = 1000            // rows of the index read at once
-	maxRemovals  = 1000            // rows removed one by one
+	syncTimeout  = 80 * time.Second // of a whole list, however many pages; an answer that takes 90 s is cut off
+	maxFullSyncs = 2                // at once, since each may hold a list of maxListText
+	maxListText  = 32 << 20         // bytes
+	onePage      = 100              // items a page of a list that should have one
+	indexPage    = 1000             // rows of the index read at once
+	maxRemovals  = 1000             // rows removed one by one
 )
 
 // A syncResult is what reading a webhook's list found.
