@@ -19,7 +19,11 @@ type session struct {
 	cookie string
 }
 
-var browser = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+// browser keeps enough connections for all of seed's workers.
+var browser = &http.Client{
+	Transport:     &http.Transport{MaxIdleConnsPerHost: 64},
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
 
 // call sends JSON and decodes the answer into out; any status but 2xx is an
 // error with the server's own words.

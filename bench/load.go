@@ -132,6 +132,7 @@ func compare(ctx context.Context, s settings, what string, target float64, bare,
 		}
 	}
 	var b, o, ratios series
+	total, stolen := processorTime()
 	for range s.runs {
 		x, err := bare(ctx, s.duration)
 		if err != nil {
@@ -143,7 +144,7 @@ func compare(ctx context.Context, s settings, what string, target float64, bare,
 		}
 		b, o, ratios = append(b, x), append(o, y), append(ratios, y/x)
 	}
-	fmt.Printf("%-44s %s   bare %s   ratio %.2f (%.2f–%.2f), wanted %.2f\n",
-		what, o, b, o.median()/b.median(), slices.Min(ratios), slices.Max(ratios), target)
+	fmt.Printf("%-44s %s   bare %s   ratio %.2f (%.2f–%.2f), wanted %.2f; %.0f %% stolen\n",
+		what, o, b, o.median()/b.median(), slices.Min(ratios), slices.Max(ratios), target, stolenSince(total, stolen))
 	return nil
 }

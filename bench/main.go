@@ -12,7 +12,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"net/http"
 	"os"
 	"os/signal"
 	"runtime"
@@ -28,7 +27,6 @@ type settings struct {
 	tokens   int
 	postgres string // URL with the right to create databases
 	folder   string // temporary
-	profile  bool
 }
 
 func main() {
@@ -65,8 +63,8 @@ func run(ctx context.Context, s settings, only string) (err error) {
 	if err != nil {
 		return err
 	}
-	http.DefaultTransport.(*http.Transport).MaxIdleConnsPerHost = 64 //nolint:forcetypeassert // the standard library's
-	fmt.Printf("%s, %d CPUs, %s; %d runs of %s a side, interleaved; medians, with the least and the greatest.\n\n",
+	fmt.Printf("%s, %d CPUs, %s; %d runs of %s a side, interleaved; medians, with the least and the greatest.\n"+
+		"\"Stolen\" is processor time that the host of a virtual machine gave to others: with more than a few percent, measure again.\n\n",
 		runtime.Version(), runtime.NumCPU(), time.Now().Format(time.DateOnly), s.runs, s.duration)
 
 	for _, part := range []struct {

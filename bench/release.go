@@ -83,13 +83,13 @@ func measureRelease(ctx context.Context, s settings, b binaries) error {
 
 // seed stores tokens and makes agents that were granted all of them; it returns
 // the agents' keys.
-func (u *session) seed(ctx context.Context, agents int) ([]string, error) {
+func (s *session) seed(ctx context.Context, agents int) ([]string, error) {
 	for i := range grantsEach {
-		if err := u.store(ctx, fmt.Sprintf("service-%d", i), fmt.Sprintf("secret-%d", i)); err != nil {
+		if err := s.store(ctx, fmt.Sprintf("service-%d", i), fmt.Sprintf("secret-%d", i)); err != nil {
 			return nil, err
 		}
 	}
-	if err := u.call(ctx, http.MethodPost, "/api/vault/sync", map[string]string{}, nil); err != nil {
+	if err := s.call(ctx, http.MethodPost, "/api/vault/sync", map[string]string{}, nil); err != nil {
 		return nil, err
 	}
 	keys := make([]string, agents)
@@ -100,9 +100,9 @@ func (u *session) seed(ctx context.Context, agents int) ([]string, error) {
 		makers.Go(func() {
 			for i := range work {
 				var agent struct{ ID, APIKey string }
-				err := u.call(ctx, http.MethodPost, "/api/agents", map[string]string{"name": fmt.Sprintf("agent %d", i)}, &agent)
+				err := s.call(ctx, http.MethodPost, "/api/agents", map[string]string{"name": fmt.Sprintf("agent %d", i)}, &agent)
 				for g := 0; err == nil && g < grantsEach; g++ {
-					err = u.call(ctx, http.MethodPost, "/api/agents/"+agent.ID+"/grants",
+					err = s.call(ctx, http.MethodPost, "/api/agents/"+agent.ID+"/grants",
 						map[string]any{"agentId": agent.ID, "serviceName": fmt.Sprintf("service-%d", g)}, nil)
 				}
 				if err != nil {

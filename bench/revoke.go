@@ -78,15 +78,22 @@ func measureRevocation(ctx context.Context, s settings, b binaries) error {
 			seen, err := get(ctx, p.url+"/api/agents/credentials?service=service-1", map[string]string{"Authorization": "Bearer " + key})
 			return seen.Status, err
 		}
-		if status, err := ask(second); err != nil || status != http.StatusTemporaryRedirect {
-			return fmt.Errorf("before the revocation: status %d, %v", status, err)
+		status, err := ask(second)
+		if err != nil {
+			return err
+		}
+		if status != http.StatusTemporaryRedirect {
+			return fmt.Errorf("before the revocation: status %d", status)
 		}
 		if err := user.call(ctx, http.MethodDelete, "/api/agents/"+byKey[key], nil, nil); err != nil {
 			return err
 		}
 		at := time.Now()
-		if status, err := ask(first); err != nil || status != http.StatusUnauthorized {
-			return fmt.Errorf("on the replica that revoked: status %d, %v; want 401 at once", status, err)
+		if status, err = ask(first); err != nil {
+			return err
+		}
+		if status != http.StatusUnauthorized {
+			return fmt.Errorf("on the replica that revoked: status %d, want 401 at once", status)
 		}
 		for {
 			status, err := ask(second)

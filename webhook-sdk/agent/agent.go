@@ -38,8 +38,7 @@ type Options struct {
 	// AllowHTTP permits servers and webhooks on plain http that are not on
 	// loopback, where http is permitted anyway. For development.
 	AllowHTTP bool
-	// Transport makes the requests. Nil: a transport of its own, with Go's
-	// defaults.
+	// Transport makes the requests. Nil: http.DefaultTransport.
 	Transport http.RoundTripper
 }
 
@@ -70,7 +69,7 @@ func New(base, agentKey string, options Options) (*Client, error) {
 	}
 	transport := options.Transport
 	if transport == nil {
-		transport = http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // the standard library's
+		transport = http.DefaultTransport
 	}
 	c.http = &http.Client{
 		Transport:     transport,
