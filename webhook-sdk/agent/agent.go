@@ -38,7 +38,8 @@ type Options struct {
 	// AllowHTTP permits servers and webhooks on plain http that are not on
 	// loopback, where http is permitted anyway. For development.
 	AllowHTTP bool
-	// Transport makes the requests. Nil: http.DefaultTransport.
+	// Transport makes the requests. Nil: one of its own, through the
+	// environment's proxy if there is one.
 	Transport http.RoundTripper
 }
 
@@ -69,7 +70,12 @@ func New(base, agentKey string, options Options) (*Client, error) {
 	}
 	transport := options.Transport
 	if transport == nil {
-		transport = http.DefaultTransport
+		// Agents run inside other people's networks: the proxy that their
+		// environment names is theirs to choose.
+		transport = &http.Transport{
+			Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second,
+			MaxIdleConnsPerHost: 8, IdleConnTimeout: 90 * time.Second,
+		}
 	}
 	c.http = &http.Client{
 		Transport:     transport,

@@ -60,7 +60,7 @@ func callError(kind string, code wire.ErrorCode, err error) *Error {
 		return e
 	}
 	if known := sentinel(err); known != nil {
-		e.cause, e.Temporary = known, known == context.Canceled
+		e.cause, e.Temporary = known, errors.Is(known, context.Canceled)
 		return e
 	}
 	var (

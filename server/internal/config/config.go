@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -165,8 +166,8 @@ func address(text string) error {
 	if err != nil || port == "" {
 		return fmt.Errorf("want HOST:PORT, got %q", text)
 	}
-	if _, err := net.LookupPort("tcp", port); err != nil {
-		return fmt.Errorf("no such port: %q", port)
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("want a port from 0 to 65535, got %q", port)
 	}
 	if host == "" || host == "localhost" {
 		return nil
