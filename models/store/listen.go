@@ -21,8 +21,8 @@ type ListenFuncs struct {
 	// Down: changes are no longer reported, for this reason. It may be called
 	// more than once before the next Up.
 	Down func(error)
-	// Changed: rows of this account were touched. Accounts of other schemas of
-	// the same database, and accounts that no longer exist, may show.
+	// Changed: rows of this account were touched. Accounts that no longer exist
+	// may show.
 	Changed func(accountID uuid.UUID)
 }
 
@@ -82,7 +82,7 @@ func (s *Store) listenOnce(ctx context.Context, on ListenFuncs) (up bool, err er
 	}()
 	listenCtx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	if _, err := conn.Exec(listenCtx, "LISTEN "+channel); err != nil {
+	if _, err := conn.Exec(listenCtx, "LISTEN "+pgx.Identifier{s.channel}.Sanitize()); err != nil {
 		return false, err
 	}
 	on.Up()

@@ -162,7 +162,7 @@ func TestListenerPassesOverWhatIsNoAccount(t *testing.T) {
 	heard, _ := listen(t, s)
 	await(t, heard, is("up"))
 	for _, payload := range []string{"", "nonsense", strings.Repeat("x", 7000)} {
-		_, err := rawDB(t, store.Postgres, url).ExecContext(t.Context(), "SELECT pg_notify('tokenvault_changes', $1)", payload)
+		_, err := rawDB(t, store.Postgres, url).ExecContext(t.Context(), "SELECT pg_notify('tokenvault_changes_' || current_schema(), $1)", payload)
 		ok(t, err)
 	}
 	drain(t, s, heard)
@@ -204,7 +204,7 @@ func TestListenerNoticesAHalfOpenConnection(t *testing.T) {
 	here, there := storetest.Open(t, through), storetest.Open(t, direct)
 	heard, _ := listen(t, here)
 	await(t, heard, is("up"))
-	p.next(freezeRequest) // the next thing it says is its heartbeat
+	p.freeze()
 	await(t, heard, is("down"))
 	await(t, heard, is("up"))
 	account := newAccount(t, there).ID

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -11,6 +13,9 @@ import (
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 )
+
+// maxIdentifier is the longest name that PostgreSQL takes, in bytes.
+const maxIdentifier = 63
 
 // connectTimeout bounds one attempt to connect, unless the URL says otherwise.
 const connectTimeout = 5 * time.Second
@@ -38,9 +43,18 @@ func (s *Store) openPostgres(ctx context.Context, url string, maxConns int) erro
 	if err := pool.PingContext(ctx); err != nil {
 		return fmt.Errorf("the database does not answer: %w", err)
 	}
+	var schema string
+	if err := pool.QueryRowContext(ctx, "SELECT coalesce(current_schema(), '')").Scan(&schema); err != nil {
+		return fmt.Errorf("the database's schema cannot be told: %w", err)
+	}
+	s.channel = channelPrefix + schema
+	if len(s.channel) > maxIdentifier { // PostgreSQL would cut one of the two spellings and refuse the other
+		sum := sha256.Sum256([]byte(schema))
+		s.channel = channelPrefix + hex.EncodeToString(sum[:16])
+	}
 	// Engines that speak PostgreSQL's protocol may lack NOTIFY. Replicas then
 	// never get told of changes, and do not cache.
-	_, err = pool.ExecContext(ctx, "SELECT pg_notify($1, '')", channel)
+	_, err = pool.ExecContext(ctx, "SELECT pg_notify($1, '')", s.channel)
 	if s.canTell = err == nil; !s.canTell {
 		s.log.WarnContext(ctx, "the database has no NOTIFY; replicas will not cache", "error", err)
 	}

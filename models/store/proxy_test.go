@@ -29,6 +29,7 @@ type proxy struct {
 	skip     int           // requests that pass before the fault
 	passed   chan struct{} // closed at the next request, if somebody waits
 	conns    []net.Conn
+	frozen   chan struct{} // closed when nothing may pass on the connections of its time
 	thawed   chan struct{}
 	working  sync.WaitGroup
 }
@@ -42,7 +43,7 @@ func viaProxy(t *testing.T) (p *proxy, through, direct string) {
 	ok(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	ok(t, err)
-	p = &proxy{listener: listener, target: u.Host, thawed: make(chan struct{})}
+	p = &proxy{listener: listener, target: u.Host, frozen: make(chan struct{}), thawed: make(chan struct{})}
 	p.working.Go(p.run)
 	t.Cleanup(p.stop)
 	u.Host = listener.Addr().String()
@@ -62,19 +63,23 @@ func (p *proxy) run() {
 		}
 		p.mu.Lock()
 		p.conns = append(p.conns, client, server)
+		frozen := p.frozen
 		p.mu.Unlock()
 		lost := make(chan struct{}) // closed when the answer shall be lost
-		p.working.Go(func() { p.requests(client, server, lost) })
-		p.working.Go(func() { p.answers(client, server, lost) })
+		p.working.Go(func() { p.requests(client, server, lost, frozen) })
+		p.working.Go(func() { p.answers(client, server, lost, frozen) })
 	}
 }
 
-func (p *proxy) requests(client, server net.Conn, lost chan struct{}) {
+func (p *proxy) requests(client, server net.Conn, lost, frozen chan struct{}) {
 	defer func() { _ = server.Close() }()
 	buf := make([]byte, 1<<20)
 	for {
 		n, err := client.Read(buf)
 		if err != nil {
+			return
+		}
+		if p.isFrozen(frozen) {
 			return
 		}
 		switch p.take() {
@@ -94,12 +99,15 @@ func (p *proxy) requests(client, server net.Conn, lost chan struct{}) {
 	}
 }
 
-func (p *proxy) answers(client, server net.Conn, lost chan struct{}) {
+func (p *proxy) answers(client, server net.Conn, lost, frozen chan struct{}) {
 	defer func() { _ = client.Close() }()
 	buf := make([]byte, 1<<20)
 	for {
 		n, err := server.Read(buf)
 		if err != nil {
+			return
+		}
+		if p.isFrozen(frozen) {
 			return
 		}
 		select {
@@ -110,6 +118,26 @@ func (p *proxy) answers(client, server net.Conn, lost chan struct{}) {
 		if _, err := client.Write(buf[:n]); err != nil {
 			return
 		}
+	}
+}
+
+// freeze makes the connections that there are half-open: they stay, and nothing
+// passes on them any more.
+func (p *proxy) freeze() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(p.frozen)
+	p.frozen = make(chan struct{})
+}
+
+// isFrozen holds a frozen connection's data back until the proxy ends.
+func (p *proxy) isFrozen(frozen chan struct{}) bool {
+	select {
+	case <-frozen:
+		<-p.thawed
+		return true
+	default:
+		return false
 	}
 }
 

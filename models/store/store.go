@@ -63,6 +63,7 @@ type Store struct {
 	path      string          // SQLite: the file
 	config    *pgx.ConnConfig // PostgreSQL: for connections beside the pool
 	audit     auditAppender
+	channel   string                            // of changes, PostgreSQL only
 	slots     *loader[slotKey, grantWithKey]    // PostgreSQL only
 	agents    *loader[agentKey, agentAndGrants] // PostgreSQL only
 	canTell   bool                              // whether the database has NOTIFY

@@ -13,9 +13,10 @@ import (
 	"github.com/tvzero/tokenvault/models"
 )
 
-// channel is where replicas on one PostgreSQL database tell of changes. It is
-// shared by all schemas of the database; an unknown account id does no harm.
-const channel = "tokenvault_changes"
+// channelPrefix and the schema's name make the channel on which the replicas that
+// share a schema tell of changes. Channels belong to a database, and another
+// installation in it is none of their business.
+const channelPrefix = "tokenvault_changes_"
 
 // transaction is what travels in the context of InTx.
 type transaction struct {
@@ -144,7 +145,7 @@ func (s *Store) tell(ctx context.Context, tx *transaction) error {
 		ids = append(ids, id.String())
 	}
 	err := tx.db.WithContext(ctx).Exec("SELECT pg_notify(?, id) FROM unnest(?::text[]) AS t(id)",
-		channel, "{"+strings.Join(ids, ",")+"}").Error
+		s.channel, "{"+strings.Join(ids, ",")+"}").Error
 	return failed(err, "notify")
 }
 
