@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
@@ -124,14 +125,54 @@ func OpenTicket(secrets []Secret, text string, now time.Time) (Ticket, int, erro
 	if err != nil {
 		return Ticket{}, -1, ErrTicketInvalid
 	}
-	var t Ticket
-	if err := json.Unmarshal(payload, &t); err != nil || t.Nonce == "" || t.Subject == "" {
+	t, canonical := parseCanonical(payload)
+	if !canonical {
+		err = json.Unmarshal(payload, &t)
+	}
+	if err != nil || t.Nonce == "" || t.Subject == "" {
 		return Ticket{}, -1, ErrTicketInvalid
 	}
 	if t.ExpiresAt <= now.Unix() {
 		return t, index, ErrTicketExpired
 	}
 	return t, index, nil
+}
+
+// parseCanonical reads a payload that is to the byte what appendJSON writes, as
+// most are, in a tenth of the time that JSON's general reader takes. Writing the
+// result again is what proves it.
+func parseCanonical(payload []byte) (t Ticket, ok bool) {
+	rest := string(payload)
+	if rest, ok = strings.CutSuffix(rest, "}"); !ok {
+		return Ticket{}, false
+	}
+	text := func(name string, into *string) {
+		if after, found := strings.CutPrefix(rest, name); found {
+			*into, rest, _ = strings.Cut(after, `"`)
+		}
+	}
+	number := func(name string, into *int64) {
+		if after, found := strings.CutPrefix(rest, name); found {
+			end := max(strings.IndexByte(after, ','), 0)
+			*into, _ = strconv.ParseInt(after[:end], 10, 64)
+			rest = after[end:]
+		}
+	}
+	text(`{"sub":"`, &t.Subject)
+	text(`,"svc":"`, &t.Service)
+	text(`,"pur":"`, (*string)(&t.Purpose))
+	number(`,"iat":`, &t.IssuedAt)
+	number(`,"exp":`, &t.ExpiresAt)
+	text(`,"nonce":"`, &t.Nonce)
+	text(`,"aid":"`, &t.AgentID)
+	text(`,"pid":"`, &t.ProxyConfigID)
+	text(`,"cid":"`, &t.CreationID)
+	text(`,"mode":"`, &t.Mode)
+	var room [ticketSize]byte
+	if !bytes.Equal(t.appendJSON(room[:0]), payload) {
+		return Ticket{}, false
+	}
+	return t, true
 }
 
 // Permits reports ErrTicketInvalid unless the ticket is for one of the purposes

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -89,6 +90,11 @@ func helpWithEnvironment(options kong.HelpOptions, ctx *kong.Context) error {
 	return err
 }
 
+// gcPercent is the growth of the heap between two collections. What lives long is
+// small here (what replicas remember), and each request leaves a few kilobytes
+// behind: at Go's default of 100 collecting took a tenth of the time of a release.
+const gcPercent = 300
+
 type serveCommand struct {
 	config.Flags
 }
@@ -100,6 +106,9 @@ func (c *serveCommand) Run(in *invocation) error {
 	}
 	if err := harden(); err != nil {
 		return err
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
 	}
 	logger := newLogger(in.stderr, slog.LevelInfo)
 	server, err := New(in.ctx, checked, logger)
