@@ -11,8 +11,8 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	webhook "github.com/tvzero/tokenvault/webhook-sdk"
