@@ -214,7 +214,7 @@ func (d *devStage) show(ctx context.Context) error {
 	if seen := d.google.verified(); seen != "" {
 		d.say("\n  The token endpoint says: %s\n", seen)
 	}
-	d.say("\nDo it again (curl sends the key to the server only, not to the webhook):\n\n")
+	d.say("\nDo it again (curl since 7.83 sends the key to the server only, not to the webhook):\n\n")
 	d.say("  curl -sSL -H 'Authorization: Bearer %s' '%s/api/agents/credentials?service=%s'\n\n", key, d.server.URL(), samples[0].service)
 	d.say("See it as the owner: %s/login  e-mail %s  password %s\n\n", d.server.URL(), owner.email, owner.password)
 	d.say("Ctrl-C ends it.\n")
