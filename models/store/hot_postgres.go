@@ -60,6 +60,11 @@ func (s *Store) query(ctx context.Context, sql string, args []any, row func(pgx.
 	})
 }
 
+// Both queries below look up each key by itself, through the primary keys: OFFSET 0
+// keeps the planner from making one join of them. Left to itself it reads the whole
+// tables where it knows nothing of them yet, after an import for example, and a
+// release then cost PostgreSQL fifty times as much.
+
 func (s *Store) loadSlots(ctx context.Context, keys []slotKey) (map[slotKey]grantWithKey, error) {
 	accounts, grants, slots := make([][16]byte, len(keys)), make([][16]byte, len(keys)), make([]int64, len(keys))
 	for i, k := range keys {
@@ -70,8 +75,8 @@ func (s *Store) loadSlots(ctx context.Context, keys []slotKey) (map[slotKey]gran
 			g.address, g.created_at, g.expires_at, g.last_used_at, g.ended_at, g.key_id, g.mac,
 			k.slot, k.token_key_id, k.wrapped_private_key, k.issued_at, k.expires_at, k.key_id, k.mac
 		FROM (SELECT DISTINCT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[]) AS u (account_id, grant_id, slot)) q
-		JOIN grant_keys k ON k.account_id = q.account_id AND k.grant_id = q.grant_id AND k.slot = q.slot
-		JOIN grants g ON g.account_id = k.account_id AND g.id = k.grant_id`,
+		CROSS JOIN LATERAL (SELECT * FROM grant_keys WHERE account_id = q.account_id AND grant_id = q.grant_id AND slot = q.slot OFFSET 0) k
+		CROSS JOIN LATERAL (SELECT * FROM grants WHERE account_id = q.account_id AND id = q.grant_id OFFSET 0) g`,
 		[]any{accounts, grants, slots}, func(rows pgx.Rows) error {
 			var r grantWithKey
 			g, k := &r.Grant, &r.Key
@@ -97,9 +102,9 @@ func (s *Store) loadAgents(ctx context.Context, keys []agentKey) (map[agentKey]a
 			a.created_at, a.updated_at, a.last_used_at,
 			g.service_name, g.token_id, g.refresh_policy, g.expires_at, g.created_at, g.key_id, g.mac, t.id IS NOT NULL
 		FROM (SELECT DISTINCT * FROM unnest($1::uuid[], $2::uuid[]) AS u (account_id, agent_id)) q
-		JOIN agents a ON a.account_id = q.account_id AND a.id = q.agent_id
-		LEFT JOIN credential_grants g ON g.account_id = a.account_id AND g.agent_id = a.id
-		LEFT JOIN tokens t ON t.account_id = g.account_id AND t.id = g.token_id
+		CROSS JOIN LATERAL (SELECT * FROM agents WHERE account_id = q.account_id AND id = q.agent_id OFFSET 0) a
+		LEFT JOIN LATERAL (SELECT * FROM credential_grants WHERE account_id = q.account_id AND agent_id = q.agent_id OFFSET 0) g ON true
+		LEFT JOIN LATERAL (SELECT id FROM tokens WHERE account_id = q.account_id AND id = g.token_id OFFSET 0) t ON true
 		ORDER BY a.account_id, a.id, g.service_name`,
 		[]any{accounts, agents}, func(rows pgx.Rows) error {
 			var r agentWithGrant

@@ -65,12 +65,16 @@ func (s *Store) openPostgres(ctx context.Context, url string, maxConns int) erro
 
 // prepareConnection makes times UTC and a commit durable: a server that is set
 // to answer before its log is on disk would lose answered revocations and
-// audit events. Stronger settings stay as they are.
+// audit events. Stronger settings stay as they are. Statements are planned once a
+// connection: all of ours find rows by their keys, and planning the look-ups of
+// releases anew each time cost more than running them.
 func prepareConnection(ctx context.Context, conn *pgx.Conn) error {
 	conn.TypeMap().RegisterType(&pgtype.Type{
 		Name: "timestamptz", OID: pgtype.TimestamptzOID, Codec: &pgtype.TimestamptzCodec{ScanLocation: time.UTC},
 	})
 	_, err := conn.Exec(ctx, "SELECT set_config('synchronous_commit', 'on', false)"+
-		" WHERE current_setting('synchronous_commit') = 'off'", pgx.QueryExecModeSimpleProtocol)
+		" WHERE current_setting('synchronous_commit') = 'off';"+
+		"SELECT set_config('plan_cache_mode', 'force_generic_plan', false)"+
+		" WHERE current_setting('plan_cache_mode', true) = 'auto'", pgx.QueryExecModeSimpleProtocol)
 	return err
 }

@@ -36,7 +36,10 @@ func TestWhatIsWithdrawnWhileARowIsWrittenIsNotReleased(t *testing.T) {
 		w.Service = agents.New(w.deps)
 		w.released(key, "github")
 
-		meanwhile = func() { w.vaults.set(func(v *vault) { v.custody.Locked = true }) }
+		meanwhile = func() {
+			w.vaults.set(func(v *vault) { v.custody.Locked = true })
+			w.deps.Gate.Changed(w.owner.AccountID)
+		}
 		w.refused("locked meanwhile", key, "github", fault.VaultLocked)
 		if got, want := w.last(), "refusal VAULT_LOCKED github"; got != want {
 			t.Errorf("the last event is %q, want %q", got, want)

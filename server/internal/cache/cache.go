@@ -31,6 +31,7 @@ const (
 type Gate struct {
 	open     atomic.Bool
 	epoch    atomic.Uint64 // raised whenever everything becomes stale
+	changes  atomic.Uint64 // raised at every change of any account
 	mu       sync.RWMutex
 	accounts map[uuid.UUID]*atomic.Uint64 // raised whenever that account changes
 	now      func() time.Time
@@ -56,9 +57,21 @@ func (g *Gate) Close() {
 // IsOpen reports whether entries are used at present.
 func (g *Gate) IsOpen() bool { return g.open.Load() }
 
+// A Mark is a moment in what a gate was told.
+type Mark struct{ epoch, changes uint64 }
+
+// Mark is the present moment. Take it before looking anything up.
+func (g *Gate) Mark() Mark { return Mark{g.epoch.Load(), g.changes.Load()} }
+
+// Unchanged reports whether whatever was found in a cache or loaded since m
+// would be found again: nothing of any account has changed, as far as this
+// replica was told, and it was told everything.
+func (g *Gate) Unchanged(m Mark) bool { return g.open.Load() && g.Mark() == m }
+
 // Changed ends every entry of an account. When it returns, no later Get sees
 // what was loaded before.
 func (g *Gate) Changed(account uuid.UUID) {
+	g.changes.Add(1)
 	g.mu.RLock()
 	counter := g.accounts[account]
 	g.mu.RUnlock()

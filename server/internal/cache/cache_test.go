@@ -151,3 +151,23 @@ func TestAChangeIsSeenByEveryLaterGet(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+func TestAMarkHoldsUntilAnythingChangesOrMightHave(t *testing.T) {
+	t.Parallel()
+	gate, _ := open(t, time.Now)
+	for name, event := range map[string]func(){
+		"a change of an account that nobody asked about": func() { gate.Changed(uuid.New()) },
+		"news may have been missed":                      func() { gate.Close(); gate.Open() },
+		"news may be missing":                            gate.Close,
+	} {
+		gate.Open()
+		mark := gate.Mark()
+		if !gate.Unchanged(mark) {
+			t.Errorf("%s: changed before it happened", name)
+		}
+		event()
+		if gate.Unchanged(mark) {
+			t.Errorf("%s: unchanged", name)
+		}
+	}
+}
