@@ -33,10 +33,15 @@ func (a Account) Locked() bool { return a.LockedAt != nil }
 // NormalizeEmail is the form under which an e-mail address is unique.
 func NormalizeEmail(email string) string { return strings.ToLower(strings.TrimSpace(email)) }
 
-// A Vault is a container of tokens with one custody mode.
+// A Vault is a container of tokens with one custody mode. The fields after
+// CreatedAt are those of a platform vault; one of mode webhook has no key.
 type Vault struct {
-	AccountID uuid.UUID `gorm:"primaryKey"`
-	ID        uuid.UUID `gorm:"primaryKey"`
-	Mode      VaultMode
-	CreatedAt time.Time
+	AccountID     uuid.UUID `gorm:"primaryKey"`
+	ID            uuid.UUID `gorm:"primaryKey"`
+	Mode          VaultMode
+	CreatedAt     time.Time
+	Generation    int64      // of its data-encryption key, from 1
+	RotationDueAt *time.Time // a grant lost it then: a new generation is to be made
+	KeyID         int        // server key that authenticates this row
+	MAC           Opaque     // over mode and generation
 }

@@ -12,8 +12,18 @@ type GrantKind string
 // The kinds of grant.
 const (
 	GrantSession  GrantKind = "session"
+	GrantAPIKey   GrantKind = "api_key"
 	GrantAgentKey GrantKind = "agent_key"
+
+	// The kinds of token of an OAuth client.
+	GrantOAuthAccess  GrantKind = "oauth_access"
+	GrantOAuthRefresh GrantKind = "oauth_refresh"
+	GrantAuthCode     GrantKind = "auth_code"
 )
+
+// Shares reports whether grants of the kind open whole vaults. An agent's does
+// not: it opens what it was granted.
+func (k GrantKind) Shares() bool { return k != GrantAgentKey && k != GrantAuthCode }
 
 // A Grant is something that can sign in. Its tokens are never stored, nor
 // hashes of them: a token counts when its GrantKey unwraps under it.
@@ -22,6 +32,7 @@ type Grant struct {
 	ID         uuid.UUID `gorm:"primaryKey"`
 	Kind       GrantKind
 	Label      string
+	Scopes     []string   `gorm:"serializer:json"` // of an API key: what it may do; policy, not cryptography
 	AgentID    *uuid.UUID // of an agent key
 	VaultID    *uuid.UUID // of what opens a platform vault
 	PublicKey  []byte     // X25519, 32 bytes

@@ -13,7 +13,10 @@ type Token struct {
 	AccountID       uuid.UUID `gorm:"primaryKey"`
 	ID              uuid.UUID `gorm:"primaryKey"`
 	VaultID         uuid.UUID
-	ServiceName     string // unique in its vault
+	Owner           string // of the bridge, an API that an account published; mostly empty
+	Bridge          string
+	ServiceName     string // unique in its vault, with owner, bridge and scheme, among those not superseded
+	Scheme          string
 	TokenType       string
 	DisplayName     string
 	Notes           string
@@ -30,6 +33,7 @@ type Token struct {
 	SeenAt          *time.Time // seenByServer: when, by which path, which creation
 	SeenPath        string
 	SeenCreationID  string
+	SupersededAt    *time.Time // in platform mode: linking brought another of the name; kept beside it
 	CreatedAt       time.Time
 	UpdatedAt       time.Time
 }

@@ -46,10 +46,14 @@ type row struct {
 }
 
 func grantRow(g *models.Grant) row {
-	return row{"grants", [][]byte{
+	r := row{"grants", [][]byte{
 		g.AccountID[:], g.ID[:], []byte(g.Kind), optional(g.AgentID), optional(g.VaultID),
 		g.PublicKey, micros(&g.CreatedAt), micros(g.ExpiresAt),
 	}}
+	for _, scope := range g.Scopes {
+		r.fields = append(r.fields, []byte(scope))
+	}
+	return r
 }
 
 func grantKeyRow(g *models.GrantKey) row {
@@ -65,6 +69,66 @@ func credentialGrantRow(g *models.CredentialGrant) row {
 		micros(g.ExpiresAt), micros(&g.CreatedAt),
 	}}
 }
+
+// SignVault authenticates a platform vault under the current key.
+func (k *Keyring) SignVault(v *models.Vault) { v.KeyID, v.MAC = k.sign(vaultRow(v)) }
+
+// CheckVault reports ErrRow or ErrKeyID unless the vault is as it was signed.
+func (k *Keyring) CheckVault(v *models.Vault) error { return k.check(v.KeyID, v.MAC, vaultRow(v)) }
+
+// SignVaultKey authenticates a wrapped vault key under the current key.
+func (k *Keyring) SignVaultKey(v *models.VaultKey) { v.KeyID, v.MAC = k.sign(vaultKeyRow(v)) }
+
+// CheckVaultKey reports ErrRow or ErrKeyID unless the wrapped key is as it was
+// signed.
+func (k *Keyring) CheckVaultKey(v *models.VaultKey) error {
+	return k.check(v.KeyID, v.MAC, vaultKeyRow(v))
+}
+
+// SignCredentialKey authenticates an agent's wrapped key under the current key.
+func (k *Keyring) SignCredentialKey(c *models.CredentialKey) {
+	c.KeyID, c.MAC = k.sign(credentialKeyRow(c))
+}
+
+// CheckCredentialKey reports ErrRow or ErrKeyID unless the wrapped key is as it
+// was signed.
+func (k *Keyring) CheckCredentialKey(c *models.CredentialKey) error {
+	return k.check(c.KeyID, c.MAC, credentialKeyRow(c))
+}
+
+// SignEscrow authenticates an escrow under the current key: anew after each
+// transition.
+func (k *Keyring) SignEscrow(e *models.Escrow) { e.KeyID, e.MAC = k.sign(escrowRow(e)) }
+
+// CheckEscrow reports ErrRow or ErrKeyID unless the escrow is as it was signed.
+func (k *Keyring) CheckEscrow(e *models.Escrow) error { return k.check(e.KeyID, e.MAC, escrowRow(e)) }
+
+func vaultRow(v *models.Vault) row {
+	return row{"vaults", [][]byte{v.AccountID[:], v.ID[:], []byte(v.Mode), micros(&v.CreatedAt), number(v.Generation)}}
+}
+
+func vaultKeyRow(v *models.VaultKey) row {
+	return row{"vault_keys", [][]byte{
+		v.AccountID[:], v.GrantID[:], v.VaultID[:], number(v.Generation), number(v.Slot), []byte(v.Form),
+		optional(v.SenderID), v.Wrapped, micros(&v.CreatedAt),
+	}}
+}
+
+func credentialKeyRow(c *models.CredentialKey) row {
+	return row{"credential_keys", [][]byte{
+		c.AccountID[:], c.CredentialID[:], c.GrantID[:], number(c.Slot), number(c.Epoch), []byte(c.Form),
+		optional(c.SenderID), c.Wrapped, micros(&c.CreatedAt),
+	}}
+}
+
+func escrowRow(e *models.Escrow) row {
+	return row{"escrows", [][]byte{
+		e.AccountID[:], e.ID[:], e.VaultID[:], number(e.Generation), e.FromID[:], e.ToID[:], e.Wrapped, []byte(e.State),
+		micros(&e.CreatedAt), micros(&e.ExpiresAt), micros(e.EndedAt),
+	}}
+}
+
+func number(v int64) []byte { return be64(uint64(v)) } // #nosec G115 -- an encoding
 
 func (k *Keyring) sign(r row) (int, models.Opaque) {
 	return k.current, k.mac(k.now(), k.current, r)

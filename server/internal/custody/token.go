@@ -31,8 +31,8 @@ const (
 	tokenLabel   = "tokenvault/token/v1"
 )
 
-// Secret is a token's auth secret, from which every KEK of its slot derives.
-// It prints as "[redacted]" and refuses to be marshalled. Copies share it, and
+// Secret is 32 bytes of key material: a token's auth secret, from which every KEK
+// of its slot derives, or one of the keys below (DEK, CEK, PrivateKey). It prints as "[redacted]" and refuses to be marshalled. Copies share it, and
 // Clear clears it for all of them.
 type Secret struct {
 	// A function, because fmt cannot call Format on what stands in someone's
@@ -91,34 +91,14 @@ type Claims struct {
 	Secret    Secret
 }
 
-// prefix is how a kind's tokens begin, so that people and scanners know them.
-func prefix(kind models.GrantKind) string {
-	switch kind {
-	case models.GrantSession:
-		return "tcs"
-	case models.GrantAgentKey:
-		return "tvagent"
-	}
-	return ""
-}
-
-func kindOf(prefix string) (models.GrantKind, bool) {
-	switch prefix {
-	case "tcs":
-		return models.GrantSession, true
-	case "tvagent":
-		return models.GrantAgentKey, true
-	}
-	return "", false
-}
-
 // SealToken makes the text of a token under the current key, whose id it
 // returns too, from claims whose Secret it draws from random.
 func (k *Keyring) SealToken(random io.Reader, c *Claims) (text string, keyID int, err error) {
-	name := prefix(c.Kind)
-	if name == "" {
+	kind := tokenKindOf(func(k *tokenKind) bool { return k.kind == c.Kind })
+	if kind == nil {
 		return "", 0, fmt.Errorf("custody: grants of kind %q have no tokens", c.Kind)
 	}
+	name := kind.prefix
 	payload := make([]byte, 1+saltSize+nonceSize, payloadSize)
 	if _, err := io.ReadFull(random, payload[1:]); err != nil {
 		return "", 0, fmt.Errorf("custody: no randomness: %w", err)
@@ -150,8 +130,8 @@ func (k *Keyring) SealToken(random io.Reader, c *Claims) (text string, keyID int
 // OpenToken reads a token's text. Every failure is ErrToken.
 func (k *Keyring) OpenToken(text string) (Claims, error) {
 	name, encoded, ok := strings.Cut(text, "_")
-	kind, known := kindOf(name)
-	if !ok || !known || len(encoded) != base64.RawURLEncoding.EncodedLen(payloadSize) {
+	kind := tokenKindOf(func(k *tokenKind) bool { return k.prefix == name })
+	if !ok || kind == nil || len(encoded) != base64.RawURLEncoding.EncodedLen(payloadSize) {
 		return Claims{}, ErrToken
 	}
 	payload, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
@@ -171,7 +151,7 @@ func (k *Keyring) OpenToken(text string) (Claims, error) {
 	defer clear(plain)
 	secret := [keySize]byte(plain[53:])
 	c := Claims{
-		Kind:      kind,
+		Kind:      kind.kind,
 		AccountID: uuid.UUID(plain[1:17]),
 		GrantID:   uuid.UUID(plain[17:33]),
 		Slot:      binary.BigEndian.Uint32(plain[33:37]),
