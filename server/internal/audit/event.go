@@ -34,6 +34,7 @@ const (
 	SignIn       EventType = "sign_in"
 	Bind         EventType = "bind"
 	Lock         EventType = "lock"
+	Link         EventType = "link"
 )
 
 // Source says through which door it happened.

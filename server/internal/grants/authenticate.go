@@ -23,8 +23,9 @@ const noteEvery = time.Minute
 
 // good is a token that was found good, for as long as the cache remembers it.
 type good struct {
-	principal Principal
+	principal Principal    // without its token
 	ends      time.Time    // the earlier end of token and grant; zero: none
+	rotates   time.Time    // when the token is due to be followed; zero: never
 	noted     atomic.Int64 // when its use was last noted, Unix seconds
 }
 
@@ -58,31 +59,28 @@ func (s *Service) Authenticate(ctx context.Context, token string, kinds ...model
 		return Principal{}, InvalidKey()
 	}
 	s.note(g, now)
-	return g.principal, nil
+	p := g.principal
+	p.RotateDue = g.due(now)
+	p.Token = newToken(token)
+	return p, nil
 }
 
 // check holds a token against the row of its grant and slot.
 func (s *Service) check(ctx context.Context, c *custody.Claims, now time.Time) (*good, error) {
-	grant, key, err := s.deps.Store.GrantWithKey(ctx, c.AccountID, c.GrantID, c.Slot)
-	switch {
-	case errors.Is(err, models.ErrNotFound):
-		return nil, InvalidKey()
-	case err != nil:
-		return nil, fault.Wrap(err, fault.Unavailable, "The database cannot be reached at the moment. Try again shortly.")
+	h, key, err := s.hold(ctx, *c, now)
+	if err != nil {
+		return nil, err
 	}
-	authentic := s.deps.Keys.CheckGrant(&grant) == nil && s.deps.Keys.CheckGrantKey(&key) == nil
-	if !authentic {
-		s.deps.Logger.Error("grants: a row is not authentic; it was changed outside this server, or its server key is missing",
-			"account", c.AccountID, "grant", c.GrantID, "slot", c.Slot)
-	}
-	if !authentic || c.Unlock(key.WrappedPrivateKey) != nil || grant.Kind != c.Kind || !grant.Live(now) {
-		return nil, InvalidKey()
-	}
+	defer h.Clear()
+	grant := h.Grant()
 	g := &good{principal: Principal{
-		AccountID: c.AccountID, GrantID: c.GrantID, Kind: c.Kind, Slot: c.Slot, IssuedAt: c.IssuedAt, ExpiresAt: c.ExpiresAt,
+		AccountID: c.AccountID, GrantID: c.GrantID, Kind: c.Kind, Scopes: grant.Scopes, Slot: c.Slot, IssuedAt: c.IssuedAt, ExpiresAt: c.ExpiresAt,
 	}}
 	if grant.AgentID != nil {
 		g.principal.AgentID = *grant.AgentID
+	}
+	if grant.VaultID != nil {
+		g.principal.VaultID = *grant.VaultID
 	}
 	if grant.LastUsedAt != nil {
 		g.noted.Store(grant.LastUsedAt.Unix())
@@ -92,6 +90,7 @@ func (s *Service) check(ctx context.Context, c *custody.Claims, now time.Time) (
 			g.ends = *end
 		}
 	}
+	g.rotates = rotates(grant, &key)
 	return g, nil
 }
 

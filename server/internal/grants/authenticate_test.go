@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -30,15 +31,17 @@ func TestAGoodTokenSaysWhoItSpeaksFor(t *testing.T) {
 		AccountID: session.Grant.AccountID, GrantID: session.Grant.ID, Kind: models.GrantSession,
 		IssuedAt: began, ExpiresAt: began.Add(time.Hour),
 	}
-	if got := w.good(session.Token.Reveal(), models.GrantAgentKey, models.GrantSession); got != want {
-		t.Errorf("got %+v, want %+v", got, want)
+	got := w.good(session.Token.Reveal(), models.GrantAgentKey, models.GrantSession)
+	if !reflect.DeepEqual(named(got), want) || got.Token.Reveal() != session.Token.Reveal() {
+		t.Errorf("got %+v, want %+v with its token", got, want)
 	}
 	want = grants.Principal{
 		AccountID: key.Grant.AccountID, GrantID: key.Grant.ID, Kind: models.GrantAgentKey, AgentID: agent, IssuedAt: began,
 	}
 	for range 2 { // read, and remembered
-		if got := w.good(key.Token.Reveal(), models.GrantAgentKey); got != want {
-			t.Errorf("got %+v, want %+v", got, want)
+		got := w.good(key.Token.Reveal(), models.GrantAgentKey)
+		if !reflect.DeepEqual(named(got), want) || got.Token.Reveal() != key.Token.Reveal() {
+			t.Errorf("got %+v, want %+v with its token", got, want)
 		}
 	}
 }

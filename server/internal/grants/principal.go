@@ -1,7 +1,9 @@
 // Package grants is what can sign in: it makes grants and their self-routing
-// tokens, tells good tokens from bad ones, and ends grants.
+// tokens, tells good tokens from bad ones, follows sessions with new tokens, and
+// ends grants.
 //
-// It knows accounts and agents by their ids only. Tokens are never stored, nor
+// It knows accounts, agents and vaults by their ids only: what a vault's key is
+// and who opens it is told to others (Vaults). Tokens are never stored, nor
 // hashes of them beyond the 30 seconds of a replica's memory.
 package grants
 
@@ -18,10 +20,14 @@ type Principal struct {
 	AccountID uuid.UUID
 	GrantID   uuid.UUID
 	Kind      models.GrantKind
+	Scopes    []string  // of what is not a session: see May
 	AgentID   uuid.UUID // of an agent key; zero otherwise
+	VaultID   uuid.UUID // the platform vault that the grant opens; zero: none
 	Slot      uint32
 	IssuedAt  time.Time
-	ExpiresAt time.Time // zero: until revoked
+	ExpiresAt time.Time // of the token, not of the session; zero: until revoked
+	RotateDue bool      // a session's token that should be followed: see Rotate
+	Token     Token     // what was shown; Keys opens it again
 }
 
 // Issued is a new grant with its token, which exists nowhere else.
