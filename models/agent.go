@@ -56,10 +56,12 @@ func (g CredentialGrant) Expired(t time.Time) bool {
 	return g.ExpiresAt != nil && !t.Before(*g.ExpiresAt)
 }
 
-// A GrantedToken is a credential grant with whether its token still exists.
+// A GrantedToken is a credential grant with whether its token still exists, also
+// as a superseded one, and whether it is in platform mode: its credential is here.
 type GrantedToken struct {
 	Grant       CredentialGrant
 	TokenExists bool
+	Platform    bool
 }
 
 // An AgentUse says when an agent was last used.

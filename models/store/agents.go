@@ -113,6 +113,14 @@ func (s *Store) CredentialGrants(ctx context.Context, accountID, agentID uuid.UU
 	return grants, failed(err, "credential grants of agent %s", agentID)
 }
 
+// TokenGrants lists who was granted a token, by agent, expired grants too.
+func (s *Store) TokenGrants(ctx context.Context, accountID, tokenID uuid.UUID) ([]models.CredentialGrant, error) {
+	var grants []models.CredentialGrant
+	err := s.view(ctx).Where("account_id = ? AND token_id = ?", accountID, tokenID).
+		Order("agent_id, service_name").Find(&grants).Error
+	return grants, failed(err, "credential grants of token %s", tokenID)
+}
+
 // agentWithGrant is a row of AgentWithGrants; all of Grant is nil for an agent
 // without any.
 type agentWithGrant struct {
@@ -127,10 +135,12 @@ type agentWithGrant struct {
 		MAC           models.Opaque
 	} `gorm:"embedded;embeddedPrefix:grant_"`
 	TokenExists bool
+	Platform    bool
 }
 
 // AgentWithGrants is an agent and what it was granted, by service name, with
-// whether the tokens still exist, all as of one moment, in one round trip.
+// whether the tokens still exist (superseded ones do) and have a credential here,
+// all as of one moment, in one round trip.
 // ErrNotFound: no such agent.
 //
 // On PostgreSQL, callers at the same time share that round trip.
@@ -144,10 +154,11 @@ func (s *Store) AgentWithGrants(ctx context.Context, accountID, agentID uuid.UUI
 			a.created_at, a.updated_at, a.last_used_at,
 			g.service_name AS grant_service_name, g.token_id AS grant_token_id, g.refresh_policy AS grant_refresh_policy,
 			g.expires_at AS grant_expires_at, g.created_at AS grant_created_at, g.key_id AS grant_key_id, g.mac AS grant_mac,
-			t.id IS NOT NULL AS token_exists
+			t.id IS NOT NULL AS token_exists, c.id IS NOT NULL AS platform
 		FROM agents a
 		LEFT JOIN credential_grants g ON g.account_id = a.account_id AND g.agent_id = a.id
 		LEFT JOIN tokens t ON t.account_id = g.account_id AND t.id = g.token_id
+		LEFT JOIN credentials c ON c.account_id = g.account_id AND c.id = g.token_id
 		WHERE a.account_id = ? AND a.id = ? ORDER BY g.service_name`, accountID, agentID).Scan(&rows).Error
 	if err == nil && len(rows) == 0 {
 		err = gorm.ErrRecordNotFound
@@ -173,5 +184,5 @@ func (r *agentWithGrant) granted() (models.GrantedToken, bool) {
 	return models.GrantedToken{Grant: models.CredentialGrant{
 		AccountID: r.AccountID, AgentID: r.ID, ServiceName: *g.ServiceName, TokenID: *g.TokenID,
 		RefreshPolicy: *g.RefreshPolicy, ExpiresAt: g.ExpiresAt, CreatedAt: *g.CreatedAt, KeyID: *g.KeyID, MAC: g.MAC,
-	}, TokenExists: r.TokenExists}, true
+	}, TokenExists: r.TokenExists, Platform: r.Platform}, true
 }

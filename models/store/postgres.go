@@ -59,6 +59,7 @@ func (s *Store) openPostgres(ctx context.Context, url string, maxConns int) erro
 		s.log.WarnContext(ctx, "the database has no NOTIFY; replicas will not cache", "error", err)
 	}
 	s.slots, s.agents = newLoader(loadTurns, s.loadSlots), newLoader(loadTurns, s.loadAgents)
+	s.releases = newLoader(loadTurns, s.loadReleases)
 	s.audit = &postgresAudit{config: config, turn: make(chan struct{}, 1)}
 	return nil
 }

@@ -66,6 +66,7 @@ type Store struct {
 	channel   string                            // of changes, PostgreSQL only
 	slots     *loader[slotKey, grantWithKey]    // PostgreSQL only
 	agents    *loader[agentKey, agentAndGrants] // PostgreSQL only
+	releases  *loader[releaseKey, releaseRow]   // PostgreSQL only
 	canTell   bool                              // whether the database has NOTIFY
 	syncBatch int                               // how many tokens one transaction of SyncTokens compares
 	watchers  struct {

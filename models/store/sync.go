@@ -61,6 +61,7 @@ func sortedTokens(accountID, vaultID uuid.UUID, found []models.Token) ([]models.
 	kept := found[:0]
 	for _, t := range found {
 		t.AccountID, t.VaultID = accountID, vaultID
+		t.Owner, t.Bridge, t.Scheme, t.SupersededAt = "", "", "", nil
 		if err := clean(&t); err != nil {
 			return nil, err
 		}
@@ -120,7 +121,7 @@ func (y *tokenSync) batch(ctx context.Context, found []models.Token, last bool) 
 
 // known are the tokens that the index has in the range of this batch, by name.
 func (y *tokenSync) known(ctx context.Context, found []models.Token, last bool) (map[string]models.Token, error) {
-	db := y.store.view(ctx).Where("account_id = ? AND vault_id = ?", y.account, y.vault)
+	db := y.store.view(ctx).Where("account_id = ? AND vault_id = ? AND "+plain, y.account, y.vault)
 	if y.complete {
 		db = db.Where("service_name > ?", y.after)
 		if !last {
@@ -154,7 +155,8 @@ func (y *tokenSync) write(db *gorm.DB, tokens []models.Token) error {
 	}
 	// By name, not by id: a token of this name that was put meanwhile stays
 	// itself.
-	upsert.Columns = []clause.Column{{Name: "account_id"}, {Name: "vault_id"}, {Name: "service_name"}}
+	upsert.Columns = []clause.Column{{Name: "account_id"}, {Name: "vault_id"}, {Name: "service_name"}, {Name: "owner"}, {Name: "bridge"}, {Name: "scheme"}}
+	upsert.TargetWhere = clause.Where{Exprs: []clause.Expression{clause.Expr{SQL: "superseded_at IS NULL"}}}
 	upsert.DoUpdates = clause.AssignmentColumns(reportedColumns())
 	return db.Clauses(upsert).CreateInBatches(tokens, y.store.rowsPerStatement()).Error
 }

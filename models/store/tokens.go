@@ -9,28 +9,62 @@ import (
 	"github.com/tvzero/tokenvault/models"
 )
 
-// Token by its service name in a vault. ErrNotFound.
+// plain is what SQL says of tokens that their service name alone names: they are of
+// no bridge, and linking has not put another of the name in their place.
+const plain = "owner = '' AND bridge = '' AND scheme = '' AND superseded_at IS NULL"
+
+// Token by its service name alone in a vault. ErrNotFound.
 func (s *Store) Token(ctx context.Context, accountID, vaultID uuid.UUID, service string) (models.Token, error) {
 	var t models.Token
-	err := s.view(ctx).Where("account_id = ? AND vault_id = ? AND service_name = ?", accountID, vaultID, service).Take(&t).Error
+	err := s.view(ctx).Where("account_id = ? AND vault_id = ? AND service_name = ? AND "+plain, accountID, vaultID, service).Take(&t).Error
 	return t, failed(err, "token %q", service)
 }
 
-// TokenByID finds a token in any vault of an account. ErrNotFound.
+// TokenByRef finds a token by all that names it. ErrNotFound.
+func (s *Store) TokenByRef(ctx context.Context, accountID, vaultID uuid.UUID, owner, bridge, service, scheme string) (models.Token, error) {
+	var t models.Token
+	err := s.view(ctx).Where(`account_id = ? AND vault_id = ? AND service_name = ? AND owner = ? AND bridge = ? AND scheme = ?
+		AND superseded_at IS NULL`, accountID, vaultID, service, owner, bridge, scheme).Take(&t).Error
+	return t, failed(err, "token %q", service)
+}
+
+// TokenByID finds a token in any vault of an account, also a superseded one.
+// ErrNotFound.
 func (s *Store) TokenByID(ctx context.Context, accountID, id uuid.UUID) (models.Token, error) {
 	var t models.Token
 	err := s.view(ctx).Where("account_id = ? AND id = ?", accountID, id).Take(&t).Error
 	return t, failed(err, "token %s", id)
 }
 
-// Tokens lists a vault by the bytes of the service names, those after one name,
-// at most limit of them; limit 0 is no limit.
+// Tokens lists those of a vault that their service names alone name, by the bytes of
+// the names, those after one name, at most limit of them; limit 0 is no limit.
 func (s *Store) Tokens(ctx context.Context, accountID, vaultID uuid.UUID, afterService string, limit int) ([]models.Token, error) {
 	var tokens []models.Token
-	db := s.view(ctx).Where("account_id = ? AND vault_id = ? AND service_name > ?", accountID, vaultID, afterService).
+	db := s.view(ctx).Where("account_id = ? AND vault_id = ? AND service_name > ? AND "+plain, accountID, vaultID, afterService).
 		Order("service_name")
 	err := atMost(db, limit).Find(&tokens).Error
 	return tokens, failed(err, "tokens of vault %s", vaultID)
+}
+
+// VaultTokens lists all tokens of a vault by their names, superseded ones too.
+func (s *Store) VaultTokens(ctx context.Context, accountID, vaultID uuid.UUID) ([]models.Token, error) {
+	var tokens []models.Token
+	err := s.view(ctx).Where("account_id = ? AND vault_id = ?", accountID, vaultID).
+		Order("service_name, owner, bridge, scheme, id").Find(&tokens).Error
+	return tokens, failed(err, "tokens of vault %s", vaultID)
+}
+
+// UpdateToken replaces the token of the same id. ErrNotFound: no such token, or no
+// such vault. ErrConflict: the vault has another token of this name.
+func (s *Store) UpdateToken(ctx context.Context, t *models.Token) error {
+	if err := clean(t); err != nil {
+		return err
+	}
+	return s.change(ctx, func(db *gorm.DB) error {
+		result := db.Model(&models.Token{}).Where("account_id = ? AND id = ?", t.AccountID, t.ID).
+			Select("*").Omit("AccountID", "ID").UpdateColumns(t)
+		return affected(result, "token %s", t.ID)
+	}, t.AccountID)
 }
 
 // PutToken inserts a token or replaces the one of the same id. ErrConflict: the
@@ -39,10 +73,10 @@ func (s *Store) PutToken(ctx context.Context, t *models.Token) error {
 	return s.put(ctx, t.AccountID, t, "token")
 }
 
-// DeleteToken removes a token from the index. ErrNotFound.
+// DeleteToken removes a token from the index of a webhook's vault. ErrNotFound.
 func (s *Store) DeleteToken(ctx context.Context, accountID, vaultID uuid.UUID, service string) error {
 	return s.change(ctx, func(db *gorm.DB) error {
-		result := db.Where("account_id = ? AND vault_id = ? AND service_name = ?", accountID, vaultID, service).
+		result := db.Where("account_id = ? AND vault_id = ? AND service_name = ? AND "+plain, accountID, vaultID, service).
 			Delete(&models.Token{})
 		return affected(result, "token %q", service)
 	}, accountID)

@@ -151,7 +151,8 @@ func (s *Store) tell(ctx context.Context, tx *transaction) error {
 
 // OnChange registers fn to be called with the id of every account whose rows
 // were touched by a transaction of this Store (accounts, vaults, bindings,
-// grants, grant keys, agents, credential grants, tokens), after the commit,
+// grants, their keys and successors, agents, credential grants, tokens,
+// credentials, vaults' and credentials' keys, escrows), after the commit,
 // also when its result is unknown, and before the call that committed returns.
 // Last-used times, health checks and audit events do not count. fn must be
 // quick and must not use the Store.

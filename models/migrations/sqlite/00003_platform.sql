@@ -16,6 +16,8 @@ CREATE UNIQUE INDEX tokens_service ON tokens (account_id, vault_id, service_name
 CREATE INDEX tokens_superseded ON tokens (account_id, vault_id) WHERE superseded_at IS NOT NULL;
 
 CREATE INDEX grants_vault ON grants (account_id, vault_id) WHERE vault_id IS NOT NULL;
+CREATE INDEX grants_live ON grants (account_id, id) WHERE ended_at IS NULL;
+CREATE INDEX credential_grants_token ON credential_grants (account_id, token_id);
 
 CREATE TABLE vault_keys (
     account_id text        NOT NULL,
@@ -101,6 +103,7 @@ CREATE TABLE escrows (
     CHECK ((state = 'pending') = (wrapped IS NOT NULL))
 );
 CREATE UNIQUE INDEX escrows_pending ON escrows (account_id, from_id, to_id) WHERE state = 'pending';
+CREATE INDEX escrows_due ON escrows (expires_at) WHERE state = 'pending';
 
 -- +goose Down
 DROP TABLE escrows;
@@ -108,6 +111,8 @@ DROP TABLE successors;
 DROP TABLE credential_keys;
 DROP TABLE credentials;
 DROP TABLE vault_keys;
+DROP INDEX credential_grants_token;
+DROP INDEX grants_live;
 DROP INDEX grants_vault;
 DROP INDEX tokens_superseded;
 DROP INDEX tokens_service;
