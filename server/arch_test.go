@@ -29,8 +29,10 @@ var imports = []rule{
 	{"webhook-sdk/custody", list("webhook-sdk/wire", "totp")},
 	{"webhook-sdk/storage", list("webhook-sdk/custody", "webhook-sdk/wire")},
 	{"webhook-sdk/mint/...", list("webhook-sdk/mint", "webhook-sdk/netguard", "webhook-sdk/wire", "totp", "refresh")},
+	// What a credential is: shared with the server, where it is kept otherwise. No keys, no storage.
+	{"webhook-sdk/credential", list("webhook-sdk/mint", "webhook-sdk/wire", "totp")},
 	{"webhook-sdk/agent", list("webhook-sdk/wire", "webhook-sdk/netguard")},
-	{"webhook-sdk", list("webhook-sdk/mint/...", "webhook-sdk/storage", "webhook-sdk/custody", "webhook-sdk/netguard",
+	{"webhook-sdk", list("webhook-sdk/credential", "webhook-sdk/mint/...", "webhook-sdk/storage", "webhook-sdk/custody", "webhook-sdk/netguard",
 		"webhook-sdk/wire", "totp", "refresh")},
 	{"webhook-sdk/cmd/...", list("webhook-sdk/...")},
 
@@ -38,11 +40,13 @@ var imports = []rule{
 	{"server/internal/custody", list("models", "server/internal/fault")},
 
 	// The services: what the product does. Each may call those below it in this order, none of those above.
-	{"server/internal/connect", list("SHARED", "server/internal/agents", "server/internal/vaults", "server/internal/accounts",
+	{"server/internal/connect", list("SHARED", "server/internal/agents", "server/internal/vaults", "server/internal/platform",
+		"server/internal/accounts", "server/internal/grants", "server/internal/webhooks", "server/internal/policy", "server/internal/ratelimit", "server/internal/audit")},
+	{"server/internal/agents", list("SHARED", "server/internal/vaults", "server/internal/platform", "server/internal/accounts",
 		"server/internal/grants", "server/internal/webhooks", "server/internal/policy", "server/internal/ratelimit", "server/internal/audit")},
-	{"server/internal/agents", list("SHARED", "server/internal/vaults", "server/internal/accounts", "server/internal/grants",
+	{"server/internal/vaults", list("SHARED", "server/internal/platform", "server/internal/accounts", "server/internal/grants",
 		"server/internal/webhooks", "server/internal/policy", "server/internal/ratelimit", "server/internal/audit")},
-	{"server/internal/vaults", list("SHARED", "server/internal/accounts", "server/internal/grants", "server/internal/webhooks",
+	{"server/internal/platform", list("SHARED", "server/internal/accounts", "server/internal/grants", "server/internal/webhooks",
 		"server/internal/policy", "server/internal/ratelimit", "server/internal/audit")},
 	{"server/internal/accounts", list("SHARED", "server/internal/grants", "server/internal/webhooks", "server/internal/policy",
 		"server/internal/ratelimit", "server/internal/audit")},
@@ -70,11 +74,11 @@ var imports = []rule{
 var lists = map[string][]string{
 	"SHARED": {
 		"models", "server/internal/custody", "server/internal/fault", "server/internal/cache", "refresh", "totp",
-		"webhook-sdk/wire", "webhook-sdk/mint", "webhook-sdk/netguard",
+		"webhook-sdk/wire", "webhook-sdk/credential", "webhook-sdk/mint", "webhook-sdk/netguard",
 	},
 	"DOORS": {
 		"models", "server/internal/fault", "server/internal/web",
-		"server/internal/connect", "server/internal/agents", "server/internal/vaults", "server/internal/accounts",
+		"server/internal/connect", "server/internal/agents", "server/internal/vaults", "server/internal/platform", "server/internal/accounts",
 		"server/internal/grants", "server/internal/webhooks", "server/internal/policy", "server/internal/ratelimit", "server/internal/audit",
 	},
 }
@@ -99,7 +103,7 @@ var homes = []rule{
 	{"code.dny.dev/ssrf", list("webhook-sdk/netguard")},
 	{"github.com/prometheus/client_golang", list("server/internal/app/...")},
 	{"golang.org/x/crypto/argon2", list("server/internal/accounts")},
-	{"golang.org/x/crypto/ssh", list("webhook-sdk", "server/internal/app/...")}, // a pasted SSH key is parsed; dev makes one to paste
+	{"golang.org/x/crypto/ssh", list("webhook-sdk/credential", "server/internal/app/...")}, // a pasted SSH key is parsed; dev makes one to paste
 	{"golang.org/x/crypto", nil},                                                // the rest of it has no home until somebody needs it
 	{"golang.org/x/sys", list("server", "server/internal/app/...", "webhook-sdk/cmd/...", "webhook-sdk/storage")},
 	{"gopkg.in/yaml.v3", list("test")},

@@ -20,6 +20,11 @@ func refuse(code wire.ErrorCode, format string, args ...any) error {
 	return &wire.Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
+// invalid refuses what was sent.
+func invalid(format string, args ...any) error {
+	return refuse(wire.CodeInvalidRequest, format, args...)
+}
+
 // because adds to a refusal what only the log gets.
 func because(refusal, cause error) error { return fmt.Errorf("%w (%w)", refusal, cause) }
 

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"unicode/utf8"
 
+	"github.com/tvzero/tokenvault/webhook-sdk/credential"
 	"github.com/tvzero/tokenvault/webhook-sdk/custody"
 )
 
@@ -24,7 +25,7 @@ func encodeMeta(service string, document custody.Document) ([]byte, error) {
 	if meta == nil {
 		meta = map[string]any{}
 	}
-	meta[metaServiceName] = service
+	meta[credential.MetaServiceName] = service
 	text, err := json.Marshal(meta)
 	if err != nil {
 		return nil, fmt.Errorf("encoding metadata: %w", err)

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tvzero/tokenvault/webhook-sdk/credential"
 	"github.com/tvzero/tokenvault/webhook-sdk/netguard"
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
 )
@@ -39,16 +40,16 @@ func (w *Webhook) proxy(rw http.ResponseWriter, r *http.Request, body []byte) er
 	if err == nil {
 		err = w.checkUpstream(ticket, stored, call.url)
 	}
-	var credential string
+	var secret string
 	if err == nil {
-		credential, err = w.proxyCredential(r.Context(), stored)
+		secret, err = w.proxyCredential(r.Context(), stored)
 	}
 	var upstream *http.Request
 	if err == nil {
-		upstream, err = call.request(r.Context(), credential)
+		upstream, err = call.request(r.Context(), secret)
 	}
 	rec := w.recordOf(r, actionProxy, ticket, stored.creationID(), outcomeOf(err))
-	rec.Upstream, _ = canonicalOrigin(call.url)
+	rec.Upstream, _ = credential.Origin(call.url)
 	// Before the credential leaves, not after.
 	if failure := w.appendRecord(r.Context(), rec); err == nil {
 		err = failure
@@ -56,7 +57,7 @@ func (w *Webhook) proxy(rw http.ResponseWriter, r *http.Request, body []byte) er
 	if err != nil {
 		return err
 	}
-	return w.callUpstream(rw, upstream, credential)
+	return w.callUpstream(rw, upstream, secret)
 }
 
 // checkUpstream holds the ticket against the stored token, and the URL against the
@@ -65,7 +66,7 @@ func (w *Webhook) checkUpstream(ticket wire.Ticket, stored token, u *url.URL) er
 	if err := checkConstraints(ticket, stored.creationID()); err != nil {
 		return err
 	}
-	if !hostAllowed(stored.meta(), u) {
+	if !credential.HostAllowed(stored.meta(), u) {
 		return refuse(wire.CodeForbidden, "the upstream is not one of the token's allowedHosts, to which alone its credential goes")
 	}
 	if err := w.policy.CheckURL(u); err != nil {
@@ -77,36 +78,30 @@ func (w *Webhook) checkUpstream(ticket wire.Ticket, stored token, u *url.URL) er
 // proxyCredential is what stands for ${TOKEN}: what /v1/credential would release as
 // accessToken.
 func (w *Webhook) proxyCredential(ctx context.Context, stored token) (string, error) {
-	var credential string
+	var secret string
 	switch stored.kind() {
-	case wire.TypeTOTP:
-		code, err := w.codeNow(stored)
+	case wire.TypeTOTP, wire.TypeRawCredential:
+		made, err := w.releaseMade(ctx, stored)
 		if err != nil {
 			return "", err
 		}
-		credential = code.Value
-	case wire.TypeRawCredential:
-		minted, err := w.releaseMinted(ctx, stored)
-		if err != nil {
-			return "", err
-		}
-		credential, _ = minted[wire.FieldAccessToken].(string)
+		secret, _ = made[wire.FieldAccessToken].(string)
 	default:
 		secrets, err := stored.prepared.Open(wire.FieldAccessToken)
 		if err != nil {
 			return "", err
 		}
-		credential = secrets[wire.FieldAccessToken]
+		secret = secrets[wire.FieldAccessToken]
 	}
-	if credential == "" {
+	if secret == "" {
 		return "", refuse(wire.CodeInvalidRequest, "the token has no access token to put into a request")
 	}
-	return credential, nil
+	return secret, nil
 }
 
 // callUpstream makes the call and answers with what came back: status, headers
 // less hop-by-hop, and body, the credential masked in both.
-func (w *Webhook) callUpstream(rw http.ResponseWriter, upstream *http.Request, credential string) error {
+func (w *Webhook) callUpstream(rw http.ResponseWriter, upstream *http.Request, secret string) error {
 	response, err := w.outbound.Do(upstream)
 	if err != nil {
 		return upstreamRefusal(err)
@@ -120,7 +115,7 @@ func (w *Webhook) callUpstream(rw http.ResponseWriter, upstream *http.Request, c
 	if err != nil {
 		return upstreamRefusal(err)
 	}
-	mask := newMask(credential)
+	mask := newMask(secret)
 	body = mask.bytes(body)
 	h := rw.Header()
 	dropHopByHop(response.Header)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/tvzero/tokenvault/webhook-sdk/credential"
 	"github.com/tvzero/tokenvault/webhook-sdk/storage"
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
 )
@@ -63,7 +64,7 @@ func (w *Webhook) recordOf(r *http.Request, a action, ticket wire.Ticket, creati
 // be a way to change something without a record.
 func (w *Webhook) appendRecord(ctx context.Context, rec record) error {
 	now := w.now()
-	rec.Timestamp, rec.RecordedBy = formatTime(now), recordedByWebhook
+	rec.Timestamp, rec.RecordedBy = credential.FormatTime(now), recordedByWebhook
 	data, err := json.Marshal(rec)
 	if err != nil {
 		return fmt.Errorf("encoding a record: %w", err)

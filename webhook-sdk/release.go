@@ -3,15 +3,12 @@ package webhook
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"maps"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/tvzero/tokenvault/totp"
-	"github.com/tvzero/tokenvault/webhook-sdk/mint"
+	"github.com/tvzero/tokenvault/webhook-sdk/credential"
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
 )
 
@@ -118,16 +115,10 @@ func ticketRequest(rw http.ResponseWriter, r *http.Request) (wire.TicketRequest,
 // secret, a minted token for a raw credential, and else the stored fields, the
 // refresh token only for the owner.
 func (w *Webhook) releasable(ctx context.Context, ticket wire.Ticket, stored token) ([]byte, error) {
-	var made map[string]any
-	var err error
-	switch stored.kind() {
-	case wire.TypeTOTP:
-		made, err = w.releaseCode(stored)
-	case wire.TypeRawCredential:
-		made, err = w.releaseMinted(ctx, stored)
-	default:
+	if kind := stored.kind(); kind != wire.TypeTOTP && kind != wire.TypeRawCredential {
 		return stored.release(ticket.Purpose == wire.PurposeUserReveal)
 	}
+	made, err := w.releaseMade(ctx, stored)
 	if err != nil {
 		return nil, err
 	}
@@ -150,148 +141,31 @@ func (t token) release(refreshToken bool) ([]byte, error) {
 	return released{meta: t.encoded, secrets: secrets}.encode()
 }
 
-func (w *Webhook) releaseCode(stored token) (map[string]any, error) {
-	code, err := w.codeNow(stored)
+// releaseMade makes what leaves in place of a secret: a code, or a minted token.
+func (w *Webhook) releaseMade(ctx context.Context, stored token) (map[string]any, error) {
+	opened, err := stored.open()
 	if err != nil {
 		return nil, err
 	}
-	return map[string]any{
-		wire.FieldAccessToken: code.Value,
-		metaTokenType:         wire.TypeTOTP,
-		metaServiceName:       stored.service,
-		"remainingSeconds":    code.RemainingSeconds(),
-		"period":              int(code.Period / time.Second),
-		"digits":              code.Digits,
-		"totpGenerated":       true,
-	}, nil
+	return credential.Release(ctx, opened, credential.ReleaseOptions{
+		Service: stored.service, Now: w.now(), Minters: w.minters, Client: w.outbound,
+	})
 }
 
 // codeNow makes the current code of a TOTP token.
 func (w *Webhook) codeNow(stored token) (totp.Code, error) {
-	if stored.kind() != wire.TypeTOTP {
-		return totp.Code{}, refuse(wire.CodeNotTOTP, "the token is not a TOTP secret")
-	}
-	secrets, err := stored.prepared.Open(wire.FieldTOTPSecret)
-	if err != nil {
-		return totp.Code{}, err
-	}
-	failed := refuse(wire.CodeTOTPFailed, "the stored TOTP secret makes no code; store it again")
-	key, err := totpKey(secrets[wire.FieldTOTPSecret], stored.meta())
-	if err != nil {
-		return totp.Code{}, because(failed, err)
-	}
-	code, err := key.At(w.now())
-	if err != nil {
-		return totp.Code{}, because(failed, err)
-	}
-	return code, nil
-}
-
-// totpKey reads a TOTP secret: an otpauth URI, or Base32 with the parameters
-// algorithm, digits and period beside it.
-func totpKey(secret string, meta map[string]any) (totp.Key, error) {
-	if strings.Contains(secret, ":") {
-		return totp.ParseURI(secret)
-	}
-	opts, err := totpOptions(meta)
-	if err != nil {
-		return totp.Key{}, err
-	}
-	return totp.New(secret, opts)
-}
-
-// agree reports what metadata says otherwise than a key: when one is stored, to
-// believe one of the two would be a guess, and a wrong one makes wrong codes.
-func agree(meta map[string]any, key totp.Key) error {
-	beside, err := totpOptions(meta)
-	if err != nil {
-		return err
-	}
-	var field string
-	switch {
-	case beside.Algorithm != "" && beside.Algorithm != key.Algorithm():
-		field = "algorithm"
-	case beside.Digits != 0 && beside.Digits != key.Digits():
-		field = "digits"
-	case beside.Period != 0 && beside.Period != key.Period():
-		field = "period"
-	default:
-		return nil
-	}
-	return &totp.FieldError{Field: field, Problem: "is another than in the otpauth URI"}
-}
-
-func totpOptions(meta map[string]any) (opts totp.Options, err error) {
-	if given, present := meta["algorithm"]; present {
-		name, _ := given.(string)
-		if name == "" {
-			return opts, &totp.FieldError{Field: "algorithm", Problem: "is none of SHA1, SHA256 and SHA512"}
-		}
-		opts.Algorithm = totp.Algorithm(strings.ToUpper(strings.ReplaceAll(name, "-", "")))
-	}
-	number := func(name string) (int, error) {
-		given, present := meta[name]
-		if !present {
-			return 0, nil
-		}
-		digits, _ := given.(json.Number)
-		n, err := digits.Int64()
-		if err != nil || n < 1 || n > 1000 {
-			return 0, &totp.FieldError{Field: name, Problem: "is not a whole number in range"}
-		}
-		return int(n), nil
-	}
-	if opts.Digits, err = number("digits"); err != nil {
-		return opts, err
-	}
-	seconds, err := number("period")
-	opts.Period = time.Duration(seconds) * time.Second
-	return opts, err
-}
-
-// releaseMinted turns a raw credential into a short-lived token. The raw one never
-// leaves, whoever asks: without a minter that knows it, nothing does.
-func (w *Webhook) releaseMinted(ctx context.Context, stored token) (map[string]any, error) {
-	secrets, err := stored.prepared.Open(wire.FieldAccessToken)
-	if err != nil {
-		return nil, err
-	}
-	raw := []byte(secrets[wire.FieldAccessToken])
-	defer clear(raw)
-	minter, ok := w.minters.Find(raw)
-	if !ok {
-		return nil, refuse(wire.CodeMintFailed, "this webhook has no minter for this kind of raw credential, and a raw credential never leaves it")
-	}
-	minted, err := minter.Mint(ctx, mint.Request{Raw: raw, Meta: maps.Clone(stored.meta()), Now: w.now(), Client: w.outbound})
-	if err != nil {
-		return nil, mintRefusal(err)
-	}
-	if minted.AccessToken == "" || minted.AccessToken == secrets[wire.FieldAccessToken] {
-		return nil, refuse(wire.CodeMintFailed, "the minter made no token")
-	}
-	released := map[string]any{}
-	for name, value := range minted.Extra {
-		if !wire.IsSensitive(name) {
-			released[name] = value
+	opened := credential.Credential{Type: stored.kind()} // whose secret, if it is of another type, is none of ours
+	if opened.Type == wire.TypeTOTP {
+		var err error
+		if opened, err = stored.open(); err != nil {
+			return totp.Code{}, err
 		}
 	}
-	released[wire.FieldAccessToken] = minted.AccessToken
-	released[metaTokenType] = minted.TokenType
-	released[metaServiceName] = stored.service
-	released[metaExpiresAt] = minted.ExpiresAt.UTC().Format(time.RFC3339)
-	return released, nil
+	return credential.TOTPCode(opened, w.now())
 }
 
-// mintRefusal shows what a minter says of its failure. An error of another kind
-// may quote anything, and is neither shown nor logged in full.
-func mintRefusal(err error) error {
-	var known *mint.Error
-	if !errors.As(err, &known) {
-		return refuse(wire.CodeMintFailed, "no token could be minted")
-	}
-	code := known.Code
-	if code != wire.CodeGCPMintFailed {
-		code = wire.CodeMintFailed
-	}
-	return because(refuse(code, "no token could be minted: %s", known.Problem), known)
+// open opens the one field of which a code or a token is made.
+func (t token) open() (credential.Credential, error) {
+	secrets, err := t.prepared.Open(credential.SecretField(t.kind()))
+	return credential.Credential{Type: t.kind(), Secrets: secrets, Meta: t.meta()}, err
 }

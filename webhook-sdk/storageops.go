@@ -10,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tvzero/tokenvault/webhook-sdk/credential"
 	"github.com/tvzero/tokenvault/webhook-sdk/custody"
 	"github.com/tvzero/tokenvault/webhook-sdk/storage"
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
@@ -143,6 +144,8 @@ func listable(meta map[string]any) map[string]any {
 	return meta
 }
 
+var maxSince = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+
 // parseSince reads RFC 3339, or Unix milliseconds; nil is the beginning.
 func parseSince(value any) (time.Time, error) {
 	malformed := invalid("options.since is neither an RFC 3339 time nor Unix milliseconds")
@@ -151,7 +154,7 @@ func parseSince(value any) (time.Time, error) {
 		return time.Time{}, nil
 	case json.Number:
 		ms, err := v.Int64()
-		if err != nil || ms < 0 || ms > maxTime.UnixMilli() {
+		if err != nil || ms < 0 || ms > maxSince.UnixMilli() {
 			return time.Time{}, malformed
 		}
 		return time.UnixMilli(ms), nil
@@ -241,14 +244,14 @@ func (w *Webhook) setNotes(ctx context.Context, service string, data json.RawMes
 	}
 	meta := maps.Clone(stored.meta())
 	for name, value := range given {
-		if name != metaDisplayName && name != metaNotes && name != metaTags {
+		if !credential.IsNote(name) {
 			if !sameJSON(value, meta[name]) {
 				return refuse(wire.CodeForbidden, "only displayName, notes and tags of a token can be changed here; to change others, store it again")
 			}
 			continue
 		}
-		if err := checkNote(name, value); err != nil {
-			return err
+		if err := credential.CheckNote(name, value); err != nil {
+			return invalid("%s", err)
 		}
 		if meta[name] = value; value == nil {
 			delete(meta, name)
@@ -263,7 +266,7 @@ func (w *Webhook) setNotes(ctx context.Context, service string, data json.RawMes
 			return err
 		}
 		if document.CreationID() == "" {
-			if meta[metaCreationID], err = w.newID(); err != nil {
+			if meta[credential.MetaCreationID], err = w.newID(); err != nil {
 				return err
 			}
 		}
@@ -292,7 +295,7 @@ func (w *Webhook) appendOfTV(ctx context.Context, key string, data json.RawMessa
 	}
 	now := w.now()
 	if _, ok := given["timestamp"]; !ok {
-		given["timestamp"] = formatTime(now)
+		given["timestamp"] = credential.FormatTime(now)
 	}
 	if _, ok := given["id"]; !ok {
 		given["id"] = key

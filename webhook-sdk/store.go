@@ -1,8 +1,11 @@
 package webhook
 
 import (
+	"encoding/json"
+	"errors"
 	"net/http"
 
+	"github.com/tvzero/tokenvault/webhook-sdk/credential"
 	"github.com/tvzero/tokenvault/webhook-sdk/storage"
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
 )
@@ -34,7 +37,7 @@ func (w *Webhook) store(rw http.ResponseWriter, r *http.Request) error {
 	if err := decodeInto(body, &request); err != nil {
 		return err
 	}
-	data, err := readTokenData(request.TokenData, w.policy.AllowPrivate)
+	data, err := w.parseTokenData(request.TokenData)
 	if err != nil {
 		return err
 	}
@@ -50,8 +53,8 @@ func (w *Webhook) store(rw http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	data.finish(ticket.Service, id, w.now())
-	document, err := w.keys.SealToken(ticket.Service, data.secrets, data.meta)
+	data.Describe(ticket.Service, id, w.now())
+	document, err := w.keys.SealToken(ticket.Service, data.Secrets, data.Meta)
 	if err != nil {
 		return err
 	}
@@ -65,4 +68,17 @@ func (w *Webhook) store(rw http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return writeJSON(rw, http.StatusOK, wire.StoreResponse{Status: "stored", Service: ticket.Service, Meta: document.Meta})
+}
+
+// parseTokenData validates what a caller wants stored.
+func (w *Webhook) parseTokenData(fields map[string]json.RawMessage) (credential.Credential, error) {
+	data, err := credential.Parse(fields, credential.Options{PlainHTTP: w.policy.AllowPrivate})
+	var bad *credential.Error
+	switch {
+	case errors.As(err, &bad) && bad.Field != "":
+		return data, invalid("tokenData.%s", bad)
+	case err != nil:
+		return data, invalid("%s", err)
+	}
+	return data, nil
 }

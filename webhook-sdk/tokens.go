@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/tvzero/tokenvault/webhook-sdk/credential"
 	"github.com/tvzero/tokenvault/webhook-sdk/custody"
 	"github.com/tvzero/tokenvault/webhook-sdk/storage"
 )
@@ -22,7 +23,10 @@ type token struct {
 // meta is the metadata that the secrets are bound to, not the copy that lists show.
 func (t token) meta() map[string]any { return t.prepared.Document().Meta }
 
-func (t token) kind() any { return t.meta()[metaTokenType] }
+func (t token) kind() string {
+	kind, _ := t.meta()[credential.MetaTokenType].(string)
+	return kind
+}
 
 // creationID is "" for no token, and for one of version 1 that has none.
 func (t token) creationID() string {

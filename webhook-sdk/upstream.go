@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tvzero/tokenvault/webhook-sdk/credential"
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
 )
 
@@ -60,7 +61,7 @@ func parseUpstreamURL(text string) (*url.URL, error) {
 		return nil, invalid("upstream.url is not an absolute http(s) URL without user information")
 	}
 	u.Fragment, u.RawFragment = "", ""
-	if _, err := canonicalOrigin(u); err != nil {
+	if _, err := credential.Origin(u); err != nil {
 		return nil, invalid("upstream.url has no valid host or port")
 	}
 	return u, nil

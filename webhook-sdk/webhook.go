@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tvzero/tokenvault/webhook-sdk/credential"
 	"github.com/tvzero/tokenvault/webhook-sdk/custody"
 	"github.com/tvzero/tokenvault/webhook-sdk/mint"
 	"github.com/tvzero/tokenvault/webhook-sdk/netguard"
@@ -95,7 +96,7 @@ func New(c Config) (*Webhook, error) {
 		return nil, fmt.Errorf("webhook: the bind page: %w", err)
 	}
 	// A proxy may change the Host that the page's own form is compared with.
-	own, err := canonicalOrigin(base)
+	own, err := credential.Origin(base)
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package webhook
+package credential
 
 import (
 	"crypto"
@@ -23,28 +23,28 @@ const (
 
 // checkCertificate parses certificate, key and chain. A key that can be read must
 // be the certificate's; the certificate's end becomes expiryTime.
-func (t *tokenData) checkCertificate() error {
-	leaf, err := parseCertificates(wire.FieldCertificateData, t.secrets[wire.FieldCertificateData])
+func (c *Credential) checkCertificate() error {
+	leaf, err := parseCertificates(wire.FieldCertificateData, c.Secrets[wire.FieldCertificateData])
 	if err != nil {
 		return err
 	}
-	if chain := t.secrets[wire.FieldCertificateChain]; chain != "" {
+	if chain := c.Secrets[wire.FieldCertificateChain]; chain != "" {
 		if _, err := parseCertificates(wire.FieldCertificateChain, chain); err != nil {
 			return err
 		}
 	}
-	if text := t.secrets[wire.FieldPrivateKeyData]; text != "" {
+	if text := c.Secrets[wire.FieldPrivateKeyData]; text != "" {
 		public, err := publicOf(text)
 		if err != nil {
 			return err
 		}
 		own, ok := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool })
 		if public != nil && (!ok || !own.Equal(public)) {
-			return invalid("tokenData.privateKeyData is not the key of tokenData.certificateData")
+			return invalid(wire.FieldPrivateKeyData, "is not the private key of the certificate in %s: store the two that belong together", wire.FieldCertificateData)
 		}
 	}
-	t.meta[metaExpiryTime] = leaf.NotAfter.UnixMilli()
-	t.meta[metaExpiresAt] = formatTime(leaf.NotAfter)
+	c.Meta[MetaExpiryTime] = leaf.NotAfter.UnixMilli()
+	c.Meta[MetaExpiresAt] = FormatTime(leaf.NotAfter)
 	return nil
 }
 
@@ -52,9 +52,9 @@ func (t *tokenData) checkCertificate() error {
 // the first.
 func parseCertificates(field, text string) (*x509.Certificate, error) {
 	if len(text) > maxKeyText {
-		return nil, invalid("tokenData.%s is longer than %d bytes", field, maxKeyText)
+		return nil, invalid(field, "is longer than %d bytes", maxKeyText)
 	}
-	malformed := invalid("tokenData.%s is neither PEM nor base64 of a certificate", field)
+	malformed := invalid(field, "is neither PEM nor base64 of a certificate")
 	if !strings.Contains(text, "-----BEGIN") {
 		der, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
 		if err != nil {
@@ -73,7 +73,7 @@ func parseCertificates(field, text string) (*x509.Certificate, error) {
 			break
 		}
 		if strings.Contains(block.Type, "PRIVATE KEY") {
-			return nil, invalid("tokenData.%s also holds a private key: put that into tokenData.%s", field, wire.FieldPrivateKeyData)
+			return nil, invalid(field, "also holds a private key: put that into %s", wire.FieldPrivateKeyData)
 		}
 		parsed, err := x509.ParseCertificate(block.Bytes)
 		if err != nil || block.Type != pemCertificate || count >= maxCertificates {
@@ -92,7 +92,7 @@ func parseCertificates(field, text string) (*x509.Certificate, error) {
 // publicOf reads a private key in PEM and returns its public part, or nil if the
 // key is encrypted.
 func publicOf(text string) (crypto.PublicKey, error) {
-	malformed := invalid("tokenData.%s is not a private key in PEM", wire.FieldPrivateKeyData)
+	malformed := invalid(wire.FieldPrivateKeyData, "is not a private key in PEM")
 	block, rest := pem.Decode([]byte(text))
 	// An EC key may come with its parameters in a block before it.
 	if block != nil && block.Type == "EC PARAMETERS" {
@@ -127,12 +127,12 @@ func publicOf(text string) (crypto.PublicKey, error) {
 // passphrase is taken as it is: its key derivation is not run here.
 func checkSSHKey(text string) error {
 	if len(text) > maxKeyText {
-		return invalid("tokenData.sshPrivateKey is longer than %d bytes", maxKeyText)
+		return invalid(wire.FieldSSHPrivateKey, "is longer than %d bytes", maxKeyText)
 	}
 	_, err := ssh.ParseRawPrivateKey([]byte(text))
 	var locked *ssh.PassphraseMissingError
 	if err != nil && !errors.As(err, &locked) {
-		return invalid("tokenData.sshPrivateKey is not a private key that OpenSSH can read")
+		return invalid(wire.FieldSSHPrivateKey, "is not a private key that OpenSSH can read")
 	}
 	return nil
 }

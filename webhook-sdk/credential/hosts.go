@@ -1,4 +1,4 @@
-package webhook
+package credential
 
 import (
 	"net/url"
@@ -14,7 +14,7 @@ const maxAllowedHosts = 32
 func parseAllowedHosts(value any, plainHTTP bool) ([]string, error) {
 	list, ok := value.([]any)
 	if !ok || len(list) > maxAllowedHosts {
-		return nil, invalid("tokenData.allowedHosts is not a list of at most %d hosts", maxAllowedHosts)
+		return nil, invalid(MetaAllowedHosts, "is not a list of at most %d hosts", maxAllowedHosts)
 	}
 	hosts := make([]string, 0, len(list))
 	for _, entry := range list {
@@ -30,7 +30,7 @@ func parseAllowedHosts(value any, plainHTTP bool) ([]string, error) {
 }
 
 func parseAllowedHost(text string, plainHTTP bool) (string, error) {
-	malformed := invalid("tokenData.allowedHosts has an entry that is not of the form https://api.example.com or api.example.com:8443")
+	malformed := invalid(MetaAllowedHosts, "has an entry that is not of the form https://api.example.com or api.example.com:8443")
 	if text == "" || len(text) > 300 {
 		return "", malformed
 	}
@@ -42,22 +42,27 @@ func parseAllowedHost(text string, plainHTTP bool) (string, error) {
 		return "", malformed
 	}
 	if u.Scheme != "https" && (u.Scheme != "http" || !plainHTTP) {
-		return "", invalid("tokenData.allowedHosts has an entry that does not begin with https://")
+		return "", invalid(MetaAllowedHosts, "has an entry that does not begin with https://")
 	}
-	origin, err := canonicalOrigin(u)
+	origin, err := Origin(u)
 	if err != nil {
 		return "", malformed
 	}
 	return origin, nil
 }
 
-// hostAllowed reports whether a URL is at one of a stored token's allowedHosts. No
+// HostAllowed reports whether a URL is at one of a stored token's allowedHosts. No
 // list allows nothing.
-func hostAllowed(meta map[string]any, u *url.URL) bool {
-	origin, err := canonicalOrigin(u)
+func HostAllowed(meta map[string]any, u *url.URL) bool {
+	origin, err := Origin(u)
 	if err != nil {
 		return false
 	}
-	list, _ := meta[metaAllowedHosts].([]any)
-	return slices.Contains(list, any(origin))
+	switch list := meta[MetaAllowedHosts].(type) {
+	case []any: // as it was stored
+		return slices.Contains(list, any(origin))
+	case []string: // as it was parsed
+		return slices.Contains(list, origin)
+	}
+	return false
 }
