@@ -1,0 +1,138 @@
+// Package platform is vaults that the server keeps and cannot read: it stores
+// ciphertext, and opens it only while a request brings a token whose holder may.
+//
+// A session, an API key or an OAuth client opens its whole vault; an agent opens
+// only credentials that were wrapped to it. What somebody loses is at once out of
+// their reach in the database, and gets new keys as soon as somebody is here who
+// opens it. The package knows neither HTTP nor webhooks, and keeps no key longer
+// than a call.
+//
+// Locks are taken in one order: grants by id, then vaults by id.
+package platform
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/audit"
+	"github.com/tvzero/tokenvault/server/internal/cache"
+	"github.com/tvzero/tokenvault/server/internal/custody"
+	"github.com/tvzero/tokenvault/server/internal/grants"
+)
+
+// Accounts says how an account keeps its tokens.
+type Accounts interface {
+	InTx(ctx context.Context, fn func(ctx context.Context) error) error
+	Now(ctx context.Context) time.Time
+	Account(ctx context.Context, id uuid.UUID) (models.Account, error)
+	BindingByState(ctx context.Context, accountID uuid.UUID, state models.BindingState) (models.Binding, error)
+}
+
+// Vaults stores vaults. LockVaults is for transactions: in id order, missing ones
+// left out. DeleteVault deletes all that is in it too.
+type Vaults interface {
+	CreateVault(ctx context.Context, v *models.Vault) error
+	Vault(ctx context.Context, accountID, id uuid.UUID) (models.Vault, error)
+	LockVaults(ctx context.Context, accountID uuid.UUID, ids ...uuid.UUID) ([]models.Vault, error)
+	UpdateVault(ctx context.Context, v *models.Vault) error
+	DeleteVault(ctx context.Context, accountID, id uuid.UUID) error
+	PlatformVaults(ctx context.Context, accountID uuid.UUID) ([]models.Vault, error)
+}
+
+// VaultKeys stores vaults' keys, each wrapped for a grant or a slot of it.
+type VaultKeys interface {
+	PutVaultKey(ctx context.Context, k *models.VaultKey) error
+	VaultKeys(ctx context.Context, accountID, grantID, vaultID uuid.UUID, generation int64) ([]models.VaultKey, error)
+	DeleteVaultKeys(ctx context.Context, accountID, grantID, vaultID uuid.UUID) error
+	DeleteOldVaultKeys(ctx context.Context, accountID, vaultID uuid.UUID, before int64) error
+}
+
+// GrantRows reads grants, and says which vault they open. LockGrants is as
+// LockVaults.
+type GrantRows interface {
+	Grant(ctx context.Context, accountID, id uuid.UUID) (models.Grant, error)
+	LockGrants(ctx context.Context, accountID uuid.UUID, ids ...uuid.UUID) ([]models.Grant, error)
+	UpdateGrant(ctx context.Context, g *models.Grant) error
+	VaultGrants(ctx context.Context, accountID, vaultID uuid.UUID) ([]models.Grant, error)
+	ExpiredGrants(ctx context.Context, at time.Time, limit int) ([]models.Grant, error)
+	EndGrant(ctx context.Context, accountID, grantID uuid.UUID, at time.Time) error
+}
+
+// Tokens stores what is readable of a credential.
+type Tokens interface {
+	TokenByRef(ctx context.Context, accountID, vaultID uuid.UUID, owner, bridge, service, scheme string) (models.Token, error)
+	TokenByID(ctx context.Context, accountID, id uuid.UUID) (models.Token, error)
+	VaultTokens(ctx context.Context, accountID, vaultID uuid.UUID) ([]models.Token, error)
+	UpdateToken(ctx context.Context, t *models.Token) error
+}
+
+// Agents says who was granted a token.
+type Agents interface {
+	Agent(ctx context.Context, accountID, id uuid.UUID) (models.Agent, error)
+	TokenGrants(ctx context.Context, accountID, tokenID uuid.UUID) ([]models.CredentialGrant, error)
+	CredentialGrants(ctx context.Context, accountID, agentID uuid.UUID) ([]models.CredentialGrant, error)
+}
+
+// Credentials stores ciphertext. UpdateCredential is conditional on what was
+// there; CredentialForAgent is one round trip.
+type Credentials interface {
+	CreateCredential(ctx context.Context, t *models.Token, c *models.Credential) error
+	UpdateCredential(ctx context.Context, c *models.Credential, was models.Credential) error
+	Credential(ctx context.Context, accountID, id uuid.UUID) (models.Credential, error)
+	Credentials(ctx context.Context, accountID, vaultID uuid.UUID) ([]models.Credential, error)
+	DeleteCredential(ctx context.Context, accountID, id uuid.UUID) error
+	CredentialForAgent(ctx context.Context, accountID, grantID, id uuid.UUID) (models.Token, models.Credential, []models.CredentialKey, error)
+}
+
+// Wraps stores credentials' keys, wrapped for agents.
+type Wraps interface {
+	PutCredentialKey(ctx context.Context, k *models.CredentialKey) error
+	CredentialKeys(ctx context.Context, accountID, credentialID uuid.UUID) ([]models.CredentialKey, error)
+	DeleteCredentialKeys(ctx context.Context, accountID, credentialID, grantID uuid.UUID) error
+	AgentKeys(ctx context.Context, accountID, grantID uuid.UUID) ([]models.CredentialKey, error)
+}
+
+// Holders opens a principal's token again, for its keys.
+type Holders interface {
+	Keys(ctx context.Context, p grants.Principal) (*custody.Holder, error)
+}
+
+// Recorder is the audit record.
+type Recorder interface {
+	Do(ctx context.Context, e audit.Event, do func(ctx context.Context) error) error
+}
+
+// Deps is what the service needs. All that stores is the same database. Random is
+// crypto/rand.Reader but in tests.
+type Deps struct {
+	Accounts    Accounts
+	Vaults      Vaults
+	VaultKeys   VaultKeys
+	GrantRows   GrantRows
+	Tokens      Tokens
+	Agents      Agents
+	Credentials Credentials
+	Wraps       Wraps
+	Holders     Holders
+	Audit       Recorder
+	Keyring     *custody.Keyring
+	Gate        *cache.Gate
+	Now         func() time.Time
+	Random      io.Reader
+	Logger      *slog.Logger
+}
+
+// Service keeps platform vaults. Safe for concurrent use.
+type Service struct {
+	deps Deps
+}
+
+// New makes the service.
+func New(d Deps) *Service { return &Service{deps: d} }
+
+func (s *Service) now() time.Time { return models.Stamp(s.deps.Now()) }
