@@ -35,12 +35,12 @@ func main() {
 		return
 	}
 	var s settings
-	only := flag.String("only", "", "measure only this: release, credential, idle or revoke")
+	only := flag.String("only", "", "measure only this: release, revoke, platform, credential or idle")
 	flag.IntVar(&s.runs, "runs", 5, "interleaved runs of each side for each figure")
 	flag.DurationVar(&s.duration, "duration", 3*time.Second, "length of one run")
 	flag.DurationVar(&s.warm, "warm", 3*time.Second, "length of the unmeasured run before a series")
 	flag.IntVar(&s.agents, "agents", 10_000, "agents, with 5 credential grants each")
-	flag.IntVar(&s.tokens, "tokens", 10_000, "tokens at the webhook")
+	flag.IntVar(&s.tokens, "tokens", 10_000, "tokens at the webhook, and credentials in the platform vault")
 	flag.Parse()
 	s.postgres = os.Getenv("TOKENVAULT_TEST_POSTGRES_URL")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -73,6 +73,7 @@ func run(ctx context.Context, s settings, only string) (err error) {
 	}{
 		{"release", measureRelease},
 		{"revoke", measureRevocation},
+		{"platform", measurePlatform},
 		{"credential", measureCredential},
 		{"idle", measureIdle},
 	} {

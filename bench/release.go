@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"sync"
 	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // PostgreSQL
@@ -93,39 +92,16 @@ func (s *session) seed(ctx context.Context, agents int) ([]string, error) {
 		return nil, err
 	}
 	keys := make([]string, agents)
-	work := make(chan int)
-	errs := make(chan error, 1)
-	var makers sync.WaitGroup
-	for range 32 {
-		makers.Go(func() {
-			for i := range work {
-				var agent struct{ ID, APIKey string }
-				err := s.call(ctx, http.MethodPost, "/api/agents", map[string]string{"name": fmt.Sprintf("agent %d", i)}, &agent)
-				for g := 0; err == nil && g < grantsEach; g++ {
-					err = s.call(ctx, http.MethodPost, "/api/agents/"+agent.ID+"/grants",
-						map[string]any{"agentId": agent.ID, "serviceName": fmt.Sprintf("service-%d", g)}, nil)
-				}
-				if err != nil {
-					select {
-					case errs <- err:
-					default:
-					}
-				}
-				keys[i] = agent.APIKey
-			}
-		})
-	}
-	for i := range agents {
-		work <- i
-	}
-	close(work)
-	makers.Wait()
-	select {
-	case err := <-errs:
-		return nil, err
-	default:
-		return keys, nil
-	}
+	return keys, each(agents, func(i int) error {
+		var agent struct{ ID, APIKey string }
+		err := s.call(ctx, http.MethodPost, "/api/agents", map[string]string{"name": fmt.Sprintf("agent %d", i)}, &agent)
+		for g := 0; err == nil && g < grantsEach; g++ {
+			err = s.call(ctx, http.MethodPost, "/api/agents/"+agent.ID+"/grants",
+				map[string]any{"agentId": agent.ID, "serviceName": fmt.Sprintf("service-%d", g)}, nil)
+		}
+		keys[i] = agent.APIKey
+		return err
+	})
 }
 
 // newDatabase makes an empty database and returns its URL.
