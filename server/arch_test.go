@@ -104,7 +104,7 @@ var homes = []rule{
 	{"github.com/prometheus/client_golang", list("server/internal/app/...")},
 	{"golang.org/x/crypto/argon2", list("server/internal/accounts")},
 	{"golang.org/x/crypto/ssh", list("webhook-sdk/credential", "server/internal/app/...")}, // a pasted SSH key is parsed; dev makes one to paste
-	{"golang.org/x/crypto", nil},                                                // the rest of it has no home until somebody needs it
+	{"golang.org/x/crypto", nil},                                                           // the rest of it has no home until somebody needs it
 	{"golang.org/x/sys", list("server", "server/internal/app/...", "webhook-sdk/cmd/...", "webhook-sdk/storage")},
 	{"gopkg.in/yaml.v3", list("test")},
 	{"github.com/getkin/kin-openapi", list("test")},
