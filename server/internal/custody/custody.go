@@ -1,6 +1,6 @@
 // Package custody is the server's cryptography: the keyring, self-routing
-// tokens, the keys of grants, authenticated rows, and the sealing of binding
-// secrets.
+// tokens, the keys of grants, of platform vaults and of their credentials,
+// authenticated rows, and the sealing of binding secrets.
 //
 // It is the only package that sees keys. It knows neither storage nor doors,
 // and keeps nothing between calls but the keyring. No primitive is written
@@ -9,8 +9,6 @@
 package custody
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/binary"
@@ -40,23 +38,23 @@ func encode(label string, fields ...[]byte) []byte {
 	}
 	out := append(make([]byte, 0, size), label...)
 	for _, f := range fields {
-		out = binary.BigEndian.AppendUint32(out, uint32(len(f))) // #nosec G115 -- fields are short
-		out = append(out, f...)
+		out = appendField(out, f)
 	}
 	return out
 }
 
-// derive is HKDF-SHA-256 (RFC 5869) to keySize bytes.
-func derive(secret, salt []byte, info string) ([]byte, error) {
-	return hkdf.Key(sha256.New, secret, salt, info, keySize)
+func appendField(out, field []byte) []byte {
+	out = binary.BigEndian.AppendUint32(out, uint32(len(field))) // #nosec G115 -- fields are short
+	return append(out, field...)
 }
 
-func newGCM(key []byte) (cipher.AEAD, error) {
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
+// derive is HKDF-SHA-256 (RFC 5869) to keySize bytes. No key derives from
+// nothing, which is what a cleared Secret has.
+func derive(secret, salt []byte, info string) ([]byte, error) {
+	if len(secret) == 0 {
+		return nil, errCleared
 	}
-	return cipher.NewGCM(block)
+	return hkdf.Key(sha256.New, secret, salt, info, keySize)
 }
 
 func be32(v uint32) []byte { return binary.BigEndian.AppendUint32(nil, v) }

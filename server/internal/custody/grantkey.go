@@ -1,14 +1,10 @@
 package custody
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/ecdh"
 	"errors"
 	"fmt"
 	"io"
-
-	josecipher "github.com/go-jose/go-jose/v4/cipher"
 
 	"github.com/tvzero/tokenvault/models"
 )
@@ -39,91 +35,89 @@ func tokenKindOf(match func(*tokenKind) bool) *tokenKind {
 	return nil
 }
 
-// What a slot's key-encryption keys are for: the end of their label.
+// What a slot's key-encryption keys are for: the end of their label. Under one
+// label all salts are equally long, for HMAC pads short keys with zeros.
 const (
 	forPrivateKey = "/x25519" // salt: grant, slot
 	forDEK        = "/dek"    // salt: grant, slot, vault, generation
 	forCEK        = "/cek"    // salt: grant, slot, credential, epoch
 )
 
-// kek is a key-encryption key of this token's slot, as a cipher for AES-KW.
-func (c *Claims) kek(use string, salt ...[]byte) (cipher.Block, error) {
+// kek is a key-encryption key of this token's slot; the caller clears it.
+func (c *Claims) kek(use string, salt ...[]byte) ([]byte, error) {
 	kind := tokenKindOf(func(k *tokenKind) bool { return k.kind == c.Kind })
 	if kind == nil {
 		return nil, fmt.Errorf("custody: grants of kind %q have no keys", c.Kind)
 	}
-	if c.Secret.key == nil {
-		return nil, errors.New("custody: claims without a secret have no keys")
+	text := encode("", c.GrantID[:], be32(c.Slot))
+	for _, field := range salt {
+		text = appendField(text, field)
 	}
-	key, err := derive(c.Secret.bytes(), encode("", append([][]byte{c.GrantID[:], be32(c.Slot)}, salt...)...), kind.kek+use)
+	return derive(c.Secret.bytes(), text, kind.kek+use)
+}
+
+// wrap puts a key under one of this slot's key-encryption keys.
+func (c *Claims) wrap(key Secret, use string, salt ...[]byte) (models.Opaque, error) {
+	kek, err := c.kek(use, salt...)
 	if err != nil {
 		return nil, err
 	}
-	defer clear(key)
-	return aes.NewCipher(key)
+	defer clear(kek)
+	return wrap(kek, key.bytes())
 }
 
-// unwrap is AES-KW's check and its key: ErrOpen when it does not hold.
-func unwrap(block cipher.Block, wrapped []byte) (*[keySize]byte, error) {
-	if len(wrapped) != wrappedSize {
-		return nil, ErrOpen
+// unwrap is what wrap wrapped.
+func (c *Claims) unwrap(wrapped models.Opaque, use string, salt ...[]byte) (Secret, error) {
+	kek, err := c.kek(use, salt...)
+	if err != nil {
+		return Secret{}, err
 	}
-	key, err := josecipher.KeyUnwrap(block, wrapped)
-	if err != nil || len(key) != keySize {
-		return nil, ErrOpen
-	}
-	defer clear(key)
-	held := [keySize]byte(key)
-	return &held, nil
+	defer clear(kek)
+	return unwrap(kek, wrapped)
 }
-
-// wrappedSize is the length in bytes of a key under AES-KW.
-const wrappedSize = keySize + 8
 
 // NewGrantKey draws a grant's X25519 key pair and wraps the private key
 // (AES-KW, RFC 3394) for the token that the claims describe.
 func (c *Claims) NewGrantKey(random io.Reader) (public []byte, wrapped models.Opaque, err error) {
-	seed := make([]byte, keySize)
-	defer clear(seed)
-	if _, err := io.ReadFull(random, seed); err != nil {
-		return nil, nil, fmt.Errorf("custody: no randomness: %w", err)
-	}
-	pair, err := ecdh.X25519().NewPrivateKey(seed)
+	within(func() { public, wrapped, err = c.newGrantKey(random) })
+	return public, wrapped, err
+}
+
+func (c *Claims) newGrantKey(random io.Reader) ([]byte, models.Opaque, error) {
+	private, err := newSecret(random)
 	if err != nil {
 		return nil, nil, err
 	}
-	block, err := c.kek(forPrivateKey)
+	defer private.Clear()
+	pair, err := ecdh.X25519().NewPrivateKey(private.bytes())
 	if err != nil {
 		return nil, nil, err
 	}
-	wrapped, err = josecipher.KeyWrap(block, seed)
-	return pair.PublicKey().Bytes(), wrapped, err
+	wrapped, err := c.wrap(private, forPrivateKey)
+	if err != nil {
+		return nil, nil, err
+	}
+	return pair.PublicKey().Bytes(), wrapped, nil
 }
 
 // WrapGrantKey wraps a grant's private key for another token of that grant: its
 // next slot. The claims must be of the grant of which private is.
-func (c *Claims) WrapGrantKey(private PrivateKey) (models.Opaque, error) {
-	if private.key == nil || private.grantID != c.GrantID {
+func (c *Claims) WrapGrantKey(private PrivateKey) (wrapped models.Opaque, err error) {
+	if private.held == nil || private.grantID != c.GrantID {
 		return nil, errors.New("custody: the private key of another grant")
 	}
-	block, err := c.kek(forPrivateKey)
-	if err != nil {
-		return nil, err
-	}
-	return josecipher.KeyWrap(block, private.bytes())
+	within(func() { wrapped, err = c.wrap(private.Secret, forPrivateKey) })
+	return wrapped, err
 }
 
 // Unlock is what authenticates a token: the private key of its grant unwraps
 // under its KEK. ErrOpen when it does not.
-func (c *Claims) Unlock(wrapped models.Opaque) error {
-	block, err := c.kek(forPrivateKey)
-	if err != nil {
-		return err
-	}
-	private, err := unwrap(block, wrapped)
-	if err != nil {
-		return err
-	}
-	clear(private[:])
-	return nil
+func (c *Claims) Unlock(wrapped models.Opaque) (err error) {
+	within(func() {
+		var private Secret
+		if private, err = c.unwrap(wrapped, forPrivateKey); err == nil {
+			private.Clear()
+		}
+	})
+	return err
 }

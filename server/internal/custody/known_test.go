@@ -37,6 +37,7 @@ type knownToken struct {
 	Account, Grant  uuid.UUID
 	Random, Private hexBytes
 	Public, Wrapped hexBytes
+	KEKs            struct{ X25519, DEK, CEK hexBytes }
 }
 
 func known[T any](t testing.TB, name string) T {
@@ -164,6 +165,36 @@ func knownRows(t *testing.T) (rows map[string]any, macs map[string]hexBytes) {
 		"slot": &models.GrantKey{
 			AccountID: k.Account, GrantID: k.Grant, Slot: 4294967295, TokenKeyID: 255, WrappedPrivateKey: models.Opaque(k.Wrapped),
 			IssuedAt: created,
+		},
+		"API key": &models.Grant{
+			AccountID: k.Account, ID: k.Grant, Kind: models.GrantAPIKey, VaultID: &k.Token, Scopes: []string{"tokens:read", "vault:manage"},
+			PublicKey: k.Public, CreatedAt: created, ExpiresAt: &expires,
+		},
+		"webhook vault":  &models.Vault{AccountID: k.Account, ID: k.Token, Mode: models.ModeWebhook, CreatedAt: created, Generation: 1},
+		"platform vault": &models.Vault{AccountID: k.Account, ID: k.Token, Mode: models.ModePlatform, CreatedAt: created, Generation: 7},
+		"vault key of a slot": &models.VaultKey{
+			AccountID: k.Account, GrantID: k.Grant, VaultID: k.Token, Generation: 7, Slot: 3, Form: models.FormSlot,
+			Wrapped: models.Opaque(k.Wrapped), CreatedAt: created,
+		},
+		"shared vault key": &models.VaultKey{
+			AccountID: k.Account, GrantID: k.Grant, VaultID: k.Token, Generation: 7, Slot: models.WholeGrant, Form: models.FormShared,
+			SenderID: &k.Agent, Wrapped: models.Opaque(k.Wrapped), CreatedAt: created,
+		},
+		"credential key of a slot": &models.CredentialKey{
+			AccountID: k.Account, CredentialID: k.Token, GrantID: k.Grant, Slot: 3, Epoch: 2, Form: models.FormSlot,
+			Wrapped: models.Opaque(k.Wrapped), CreatedAt: created,
+		},
+		"shared credential key": &models.CredentialKey{
+			AccountID: k.Account, CredentialID: k.Token, GrantID: k.Grant, Slot: models.WholeGrant, Epoch: 2, Form: models.FormShared,
+			SenderID: &k.Agent, Wrapped: models.Opaque(k.Wrapped), CreatedAt: created,
+		},
+		"pending escrow": &models.Escrow{
+			AccountID: k.Account, ID: k.Agent, VaultID: k.Token, Generation: 7, FromID: k.Grant, ToID: k.Agent,
+			Wrapped: models.Opaque(k.Wrapped), State: models.EscrowPending, CreatedAt: created, ExpiresAt: expires,
+		},
+		"accepted escrow": &models.Escrow{
+			AccountID: k.Account, ID: k.Agent, VaultID: k.Token, Generation: 7, FromID: k.Grant, ToID: k.Agent,
+			State: models.EscrowAccepted, CreatedAt: created, ExpiresAt: expires, EndedAt: &expires,
 		},
 		"credential grant": &models.CredentialGrant{
 			AccountID: k.Account, AgentID: k.Agent, ServiceName: "github", TokenID: k.Token, RefreshPolicy: models.RefreshAuto,

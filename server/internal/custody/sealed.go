@@ -2,8 +2,6 @@ package custody
 
 import (
 	"crypto/rand"
-	"fmt"
-	"io"
 
 	"github.com/tvzero/tokenvault/models"
 )
@@ -17,16 +15,12 @@ const webhookSecretLabel = "tokenvault/webhook-secret/v1"
 // who is handed it by the address: a writer of the database must not bring another
 // address to a secret.
 func (k *Keyring) SealWebhookSecret(b *models.Binding, secret []byte) error {
-	aead, err := newGCM(k.now().seal)
+	b.SecretKeyID = k.current // which the context contains
+	sealed, err := seal(rand.Reader, k.now().seal, secret, bindingContext(b))
 	if err != nil {
 		return err
 	}
-	sealed := make([]byte, nonceSize, nonceSize+len(secret)+tagSize)
-	if _, err := io.ReadFull(rand.Reader, sealed); err != nil {
-		return fmt.Errorf("custody: no randomness: %w", err)
-	}
-	b.SecretKeyID = k.current
-	b.SealedSecret = aead.Seal(sealed, sealed[:nonceSize], secret, bindingContext(b))
+	b.SealedSecret = sealed
 	return nil
 }
 
@@ -38,19 +32,7 @@ func (k *Keyring) OpenWebhookSecret(b *models.Binding) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	aead, err := newGCM(key.seal)
-	if err != nil {
-		return nil, err
-	}
-	sealed := b.SealedSecret
-	if len(sealed) < nonceSize+tagSize {
-		return nil, ErrOpen
-	}
-	secret, err := aead.Open(nil, sealed[:nonceSize], sealed[nonceSize:], bindingContext(b))
-	if err != nil {
-		return nil, ErrOpen
-	}
-	return secret, nil
+	return open(key.seal, b.SealedSecret, bindingContext(b))
 }
 
 func bindingContext(b *models.Binding) []byte {

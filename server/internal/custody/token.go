@@ -4,10 +4,8 @@ import (
 	"crypto/cipher"
 	"encoding/base64"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"strings"
 	"time"
 
@@ -16,67 +14,16 @@ import (
 	"github.com/tvzero/tokenvault/models"
 )
 
-var errMarshal = errors.New("custody: a key is not marshalled")
-
 // Layout of a token's payload: kid(1) ‖ salt(16) ‖ nonce(12) ‖ sealed, where
 // sealed holds version(1) ‖ account(16) ‖ grant(16) ‖ slot(4) ‖ issued(8) ‖
 // expires(8) ‖ secret(32), integers big-endian, and a tag of 16 bytes.
 const (
 	tokenVersion = 1
 	saltSize     = 16
-	nonceSize    = 12
-	tagSize      = 16
 	plainSize    = 1 + 16 + 16 + 4 + 8 + 8 + keySize
 	payloadSize  = 1 + saltSize + nonceSize + plainSize + tagSize
 	tokenLabel   = "tokenvault/token/v1"
 )
-
-// Secret is 32 bytes of key material: a token's auth secret, from which every KEK
-// of its slot derives, or one of the keys below (DEK, CEK, PrivateKey). It prints as "[redacted]" and refuses to be marshalled. Copies share it, and
-// Clear clears it for all of them.
-type Secret struct {
-	// A function, because fmt cannot call Format on what stands in someone's
-	// unexported field, and looks there into everything but functions.
-	key func() *[keySize]byte
-}
-
-func holdSecret(key *[keySize]byte) Secret {
-	return Secret{func() *[keySize]byte { return key }}
-}
-
-// newSecret draws a secret.
-func newSecret(random io.Reader) (Secret, error) {
-	key := new([keySize]byte)
-	if _, err := io.ReadFull(random, key[:]); err != nil {
-		return Secret{}, fmt.Errorf("custody: no randomness: %w", err)
-	}
-	return holdSecret(key), nil
-}
-
-// Clear overwrites the secret: from here on it unlocks nothing.
-func (s Secret) Clear() {
-	if s.key != nil {
-		clear(s.key()[:])
-	}
-}
-
-// bytes is the secret itself; nil for the zero Secret.
-func (s Secret) bytes() []byte {
-	if s.key == nil {
-		return nil
-	}
-	return s.key()[:]
-}
-
-func (Secret) String() string               { return redacted }
-func (Secret) GoString() string             { return redacted }
-func (Secret) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, redacted) }
-func (Secret) LogValue() slog.Value         { return slog.StringValue(redacted) }
-func (Secret) MarshalJSON() ([]byte, error) { return nil, errMarshal }
-func (Secret) MarshalText() ([]byte, error) { return nil, errMarshal }
-
-// MarshalBinary keeps encoding/gob out as well.
-func (Secret) MarshalBinary() ([]byte, error) { return nil, errMarshal }
 
 // Claims is what a token says. Opening a token authenticates nobody: who
 // stole the server key can seal one. It counts only when Unlock succeeds on the
@@ -94,6 +41,11 @@ type Claims struct {
 // SealToken makes the text of a token under the current key, whose id it
 // returns too, from claims whose Secret it draws from random.
 func (k *Keyring) SealToken(random io.Reader, c *Claims) (text string, keyID int, err error) {
+	within(func() { text, keyID, err = k.sealToken(random, c) })
+	return text, keyID, err
+}
+
+func (k *Keyring) sealToken(random io.Reader, c *Claims) (text string, keyID int, err error) {
 	kind := tokenKindOf(func(k *tokenKind) bool { return k.kind == c.Kind })
 	if kind == nil {
 		return "", 0, fmt.Errorf("custody: grants of kind %q have no tokens", c.Kind)
@@ -128,7 +80,12 @@ func (k *Keyring) SealToken(random io.Reader, c *Claims) (text string, keyID int
 }
 
 // OpenToken reads a token's text. Every failure is ErrToken.
-func (k *Keyring) OpenToken(text string) (Claims, error) {
+func (k *Keyring) OpenToken(text string) (c Claims, err error) {
+	within(func() { c, err = k.openToken(text) })
+	return c, err
+}
+
+func (k *Keyring) openToken(text string) (Claims, error) {
 	name, encoded, ok := strings.Cut(text, "_")
 	kind := tokenKindOf(func(k *tokenKind) bool { return k.prefix == name })
 	if !ok || kind == nil || len(encoded) != base64.RawURLEncoding.EncodedLen(payloadSize) {
@@ -149,19 +106,18 @@ func (k *Keyring) OpenToken(text string) (Claims, error) {
 		return Claims{}, ErrToken
 	}
 	defer clear(plain)
-	secret := [keySize]byte(plain[53:])
-	c := Claims{
+	return Claims{
 		Kind:      kind.kind,
 		AccountID: uuid.UUID(plain[1:17]),
 		GrantID:   uuid.UUID(plain[17:33]),
 		Slot:      binary.BigEndian.Uint32(plain[33:37]),
 		IssuedAt:  fromUnix(binary.BigEndian.Uint64(plain[37:45])),
 		ExpiresAt: fromUnix(binary.BigEndian.Uint64(plain[45:53])),
-		Secret:    holdSecret(&secret),
-	}
-	return c, nil
+		Secret:    holdSecret(plain[53:]),
+	}, nil
 }
 
+// tokenCipher is the cipher of one token.
 func (k *Keyring) tokenCipher(id int, salt []byte) (cipher.AEAD, error) {
 	key, err := k.key(id)
 	if err != nil {

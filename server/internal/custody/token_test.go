@@ -134,7 +134,7 @@ func TestAWrapUnlocksForItsOwnSecretGrantSlotAndKindAlone(t *testing.T) {
 	for what, change := range map[string]func(c *custody.Claims){
 		"another grant": func(c *custody.Claims) { c.GrantID = models.NewID() },
 		"another slot":  func(c *custody.Claims) { c.Slot++ },
-		"another kind":  func(c *custody.Claims) { c.Kind = models.GrantSession },
+		"another kind":  func(c *custody.Claims) { c.Kind = models.GrantAPIKey },
 		// Who stole the server key can seal a token for any grant, but draws its
 		// secret anew.
 		"sealed with a stolen server key": func(c *custody.Claims) { *c, _ = seal(t, keyring(t), *c) },
@@ -169,12 +169,12 @@ func TestAWrapUnlocksForItsOwnSecretGrantSlotAndKindAlone(t *testing.T) {
 func TestWhatLacksASecretOrAKindMakesNoKeys(t *testing.T) {
 	t.Parallel()
 	ring := keyring(t)
-	if text, _, err := ring.SealToken(rand.Reader, &custody.Claims{Kind: "api_key"}); err == nil {
+	if text, _, err := ring.SealToken(rand.Reader, &custody.Claims{Kind: "webhook"}); err == nil {
 		t.Errorf("a token of an unknown kind was sealed: %q", text)
 	}
 	for what, c := range map[string]custody.Claims{
 		"claims without a secret": {Kind: models.GrantSession, GrantID: models.NewID()},
-		"an unknown kind":         {Kind: "api_key", GrantID: models.NewID()},
+		"an unknown kind":         {Kind: "webhook", GrantID: models.NewID()},
 	} {
 		if _, wrapped, err := c.NewGrantKey(rand.Reader); err == nil {
 			t.Errorf("%s: a key was wrapped in %d bytes", what, len(wrapped))

@@ -1,0 +1,124 @@
+package custody
+
+import (
+	"errors"
+	"io"
+
+	"github.com/google/uuid"
+
+	"github.com/tvzero/tokenvault/models"
+)
+
+const credentialLabel = "tokenvault/credential/v1"
+
+// errNoAgent: only agents are given the keys of single credentials.
+var errNoAgent = errors.New("custody: only agents are given a credential's key")
+
+// A CEK is a credential's key: it derives from its vault's DEK, for one epoch.
+type CEK struct {
+	Secret
+	credentialID uuid.UUID
+	epoch        int64
+}
+
+// Seal puts the secret part of a token into its credential: nonce(12) ‖
+// AES-256-GCM, bound to where it stands and under which name. The credential's
+// vault, epoch and version must be set. The CEK must be of its id and epoch. An
+// error leaves the credential as it was.
+func (c CEK) Seal(random io.Reader, t *models.Token, cr *models.Credential, secret []byte) (err error) {
+	if !c.of(t, cr) {
+		return ErrOpen
+	}
+	within(func() {
+		var sealed []byte
+		if sealed, err = seal(random, c.bytes(), secret, credentialContext(t, cr)); err == nil {
+			cr.Sealed = sealed
+		}
+	})
+	return err
+}
+
+// Open is what Seal sealed: ErrOpen when it does not open, or anything that it is
+// bound to has changed. Clear it after use.
+func (c CEK) Open(t *models.Token, cr *models.Credential) (secret []byte, err error) {
+	if !c.of(t, cr) {
+		return nil, ErrOpen
+	}
+	within(func() { secret, err = open(c.bytes(), cr.Sealed, credentialContext(t, cr)) })
+	return secret, err
+}
+
+func (c CEK) of(t *models.Token, cr *models.Credential) bool {
+	return c.credentialID == cr.ID && c.credentialID == t.ID && c.epoch == cr.Epoch && t.AccountID == cr.AccountID
+}
+
+func credentialContext(t *models.Token, cr *models.Credential) []byte {
+	return encode(credentialLabel, cr.VaultID[:], cr.ID[:], []byte(t.Owner), []byte(t.Bridge), []byte(t.ServiceName), []byte(t.Scheme),
+		number(cr.Epoch), number(cr.Version))
+}
+
+// KeepCEK wraps a credential's key for the holder's own slot: an agent's, for its
+// later releases.
+func (h *Holder) KeepCEK(c CEK) (models.CredentialKey, error) {
+	if h.grant.Kind != models.GrantAgentKey {
+		return models.CredentialKey{}, errNoAgent
+	}
+	return h.keepCredentialKey(h.credentialKey(c, models.FormSlot, int64(h.claims.Slot)), func() (models.Opaque, error) {
+		return h.claims.wrap(c.Secret, forCEK, c.credentialID[:], number(c.epoch))
+	})
+}
+
+// ShareCEK wraps a credential's key to an agent's public key.
+func (h *Holder) ShareCEK(random io.Reader, c CEK, to *models.Grant) (models.CredentialKey, error) {
+	if to.Kind != models.GrantAgentKey {
+		return models.CredentialKey{}, errNoAgent
+	}
+	row := h.credentialKey(c, models.FormShared, models.WholeGrant)
+	row.GrantID, row.SenderID = to.ID, &h.grant.ID
+	return h.keepCredentialKey(row, func() (models.Opaque, error) {
+		return h.share(random, c.Secret, to, sharedCEK, c.credentialID[:], number(c.epoch))
+	})
+}
+
+func (h *Holder) credentialKey(c CEK, form models.KeyForm, slot int64) models.CredentialKey {
+	return models.CredentialKey{
+		AccountID: h.grant.AccountID, CredentialID: c.credentialID, GrantID: h.grant.ID, Slot: slot, Epoch: c.epoch, Form: form,
+		CreatedAt: models.Stamp(h.now()),
+	}
+}
+
+func (h *Holder) keepCredentialKey(row models.CredentialKey, wrap func() (models.Opaque, error)) (models.CredentialKey, error) {
+	var err error
+	within(func() { row.Wrapped, err = wrap() })
+	if err != nil {
+		return models.CredentialKey{}, err
+	}
+	h.ring.SignCredentialKey(&row)
+	return row, nil
+}
+
+// OpenCredentialKey unwraps an agent's key of a credential, as OpenVaultKey does a
+// vault's.
+func (h *Holder) OpenCredentialKey(row *models.CredentialKey, sender *models.Grant) (c CEK, err error) {
+	if err := h.ring.CheckCredentialKey(row); err != nil {
+		return CEK{}, err
+	}
+	if row.AccountID != h.grant.AccountID || row.GrantID != h.grant.ID || h.grant.Kind != models.GrantAgentKey {
+		return CEK{}, ErrOpen
+	}
+	within(func() {
+		var key Secret
+		switch {
+		case row.Form == models.FormSlot && row.Slot == int64(h.claims.Slot):
+			key, err = h.claims.unwrap(row.Wrapped, forCEK, row.CredentialID[:], number(row.Epoch))
+		case row.Form == models.FormShared && row.Slot == models.WholeGrant:
+			key, err = h.openShared(row.Wrapped, row.SenderID, sender, sharedCEK, row.CredentialID[:], number(row.Epoch))
+		default:
+			err = ErrOpen
+		}
+		if err == nil {
+			c = CEK{key, row.CredentialID, row.Epoch}
+		}
+	})
+	return c, err
+}
