@@ -15,9 +15,6 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/grants"
 )
 
-// SessionLife is how long a login session lasts.
-const SessionLife = 30 * 24 * time.Hour
-
 // Store keeps accounts.
 type Store interface {
 	InTx(ctx context.Context, do func(ctx context.Context) error) error
@@ -199,7 +196,8 @@ func (s *Service) refresh(ctx context.Context, a models.Account, password string
 	}
 }
 
-// Logout ends the session that p signed in with.
+// Logout ends the session that p signed in with; with the last grant that opens a
+// platform vault, the vault ends (grants.LastOfVault).
 func (s *Service) Logout(ctx context.Context, p grants.Principal, c audit.Client) error {
 	e := signInEvent(p.AccountID, c, "signed out")
 	e.GrantID = p.GrantID
@@ -219,13 +217,13 @@ func (s *Service) Account(ctx context.Context, p grants.Principal) (models.Accou
 
 func (s *Service) session(ctx context.Context, accountID uuid.UUID, c audit.Client) (grants.Issued, error) {
 	return s.deps.Grants.Issue(ctx, grants.IssueInput{
-		AccountID: accountID, Kind: models.GrantSession, Label: "Login session", Client: clip(c.UserAgent, 200), Address: c.Address,
-		Life: SessionLife,
+		AccountID: accountID, Kind: models.GrantSession, Label: grants.DeviceLabel(c.UserAgent), Client: clip(c.UserAgent, 200), Address: c.Address,
+		Life: grants.SessionLife, TokenLife: grants.SessionTokenLife,
 	})
 }
 
 func signIn(i grants.Issued) SignIn {
-	return SignIn{AccountID: i.Grant.AccountID, GrantID: i.Grant.ID, ExpiresAt: *i.Grant.ExpiresAt, Token: i.Token}
+	return SignIn{AccountID: i.Grant.AccountID, GrantID: i.Grant.ID, ExpiresAt: i.ExpiresAt, Token: i.Token}
 }
 
 func signInEvent(accountID uuid.UUID, c audit.Client, detail string) audit.Event {

@@ -26,8 +26,8 @@ func TestOneRegistersSignsInAndSignsOut(t *testing.T) {
 		w := newWorld(t, s, false)
 		first := w.register(" Ann@Example.COM ")
 		p := w.signedIn(first)
-		if life := time.Until(first.ExpiresAt); life > accounts.SessionLife || life < accounts.SessionLife-time.Minute {
-			t.Errorf("the session lasts %v, want %v", life, accounts.SessionLife)
+		if life := time.Until(first.ExpiresAt); life > grants.SessionTokenLife || life < grants.SessionTokenLife-time.Minute {
+			t.Errorf("the session lasts %v, want %v", life, grants.SessionTokenLife)
 		}
 		account, err := w.Account(t.Context(), p)
 		if err != nil || account.Email != "ann@example.com" || account.DisplayName != "A" || account.ID != first.AccountID {

@@ -25,7 +25,8 @@ type LoginInput struct {
 	Password string
 }
 
-// A SignIn is a new login session. Token exists nowhere else.
+// A SignIn is a new login session. Token exists nowhere else; it ends at ExpiresAt,
+// the session itself when nothing has followed the token by then.
 type SignIn struct {
 	AccountID uuid.UUID
 	GrantID   uuid.UUID

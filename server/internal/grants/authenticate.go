@@ -91,6 +91,9 @@ func (s *Service) check(ctx context.Context, c *custody.Claims, now time.Time) (
 		}
 	}
 	g.rotates = rotates(grant, &key)
+	if err := s.follow(ctx, g, now); err != nil {
+		return nil, err
+	}
 	return g, nil
 }
 
@@ -113,6 +116,7 @@ func (s *Service) Run(ctx context.Context) error {
 		select {
 		case <-ticker.C:
 			s.writeUses(ctx)
+			s.forgetLate(s.deps.Now())
 		case <-ctx.Done():
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 			defer cancel()

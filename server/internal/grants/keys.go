@@ -7,7 +7,6 @@ import (
 
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/custody"
-	"github.com/tvzero/tokenvault/server/internal/fault"
 )
 
 // Keys opens p's token again and returns the holder of its keys, which the
@@ -44,7 +43,7 @@ func (s *Service) hold(ctx context.Context, c custody.Claims, now time.Time) (*c
 	case errors.Is(err, models.ErrNotFound):
 		return nil, key, InvalidKey()
 	case err != nil:
-		return nil, key, fault.Wrap(err, fault.Unavailable, "The database cannot be reached at the moment. Try again shortly.")
+		return nil, key, unavailable(err)
 	}
 	h, err := s.deps.Keys.Hold(c, &grant, &key, s.deps.Now)
 	if errors.Is(err, custody.ErrRow) || errors.Is(err, custody.ErrKeyID) {

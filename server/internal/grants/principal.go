@@ -32,6 +32,30 @@ type Principal struct {
 
 // Issued is a new grant with its token, which exists nowhere else.
 type Issued struct {
-	Grant models.Grant
-	Token Token
+	Grant     models.Grant
+	ExpiresAt time.Time // of the token; zero: until revoked
+	Token     Token
+}
+
+// CreateKeyInput is what an API key is made from.
+type CreateKeyInput struct {
+	Name      string
+	Scopes    []string   // of Scopes, at least one
+	ExpiresAt *time.Time // nil: until revoked
+}
+
+// A View is a grant as its account sees it.
+type View struct {
+	ID         uuid.UUID
+	Kind       models.GrantKind
+	Label      string
+	Scopes     []string  // of what is not a session
+	AgentID    uuid.UUID // of an agent key; zero otherwise
+	VaultID    uuid.UUID // the platform vault that it opens; zero: none
+	Client     string    // user agent that signed in
+	Address    string    // address that signed in
+	CreatedAt  time.Time
+	ExpiresAt  *time.Time // nil: until revoked
+	LastUsedAt *time.Time // to a minute; nil: not yet
+	Current    bool       // it is what the request itself signed in with
 }
