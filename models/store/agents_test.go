@@ -142,6 +142,24 @@ func TestAgentWithGrantsSaysWhichTokensExist(t *testing.T) {
 		same(t, "agent", got, agent)
 		same(t, "grants", granted, []models.GrantedToken{{Grant: there, TokenExists: true}, {Grant: gone}})
 
+		linked := token // superseded, and in platform mode
+		linked.ID, linked.SupersededAt = models.NewID(), models.StampPtr(at)
+		c := filled[models.Credential](t)
+		c.AccountID, c.ID, c.VaultID = linked.AccountID, linked.ID, linked.VaultID
+		ok(t, s.CreateCredential(t.Context(), &linked, &c))
+		gone.TokenID = linked.ID
+		ok(t, s.PutCredentialGrant(t.Context(), &gone))
+		_, granted, err = s.AgentWithGrants(t.Context(), agent.AccountID, agent.ID)
+		ok(t, err)
+		same(t, "grants, one of a superseded token of platform mode", granted,
+			[]models.GrantedToken{{Grant: there, TokenExists: true}, {Grant: gone, TokenExists: true, Platform: true}})
+		who, err := s.TokenGrants(t.Context(), agent.AccountID, linked.ID)
+		ok(t, err)
+		same(t, "who was granted the token", who, []models.CredentialGrant{gone})
+		who, err = s.TokenGrants(t.Context(), models.NewID(), linked.ID)
+		ok(t, err)
+		same(t, "who was granted the token in another account", len(who), 0)
+
 		_, _, err = s.AgentWithGrants(t.Context(), models.NewID(), agent.ID)
 		wantErr(t, err, models.ErrNotFound)
 	})

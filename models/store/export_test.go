@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
 	"gorm.io/gorm"
 )
 
@@ -61,6 +62,20 @@ func lines(t *testing.T, rows *sql.Rows) string {
 		t.Fatal(err)
 	}
 	return text.String()
+}
+
+// ReleasePlan is how PostgreSQL would look up credentials for agents.
+func (s *Store) ReleasePlan(t *testing.T, id uuid.UUID) string {
+	pool, err := s.write.DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := "{" + id.String() + "}"
+	rows, err := pool.QueryContext(t.Context(), "EXPLAIN "+releaseQuery, ids, ids, ids)
+	if err != nil {
+		t.Fatalf("explain %s: %v", releaseQuery, err)
+	}
+	return releaseQuery + "\n" + lines(t, rows)
 }
 
 // Setting is a PostgreSQL setting as connections of the pool have it.

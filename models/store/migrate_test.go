@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
 	"github.com/pressly/goose/v3"
 
 	"github.com/tvzero/tokenvault/models"
@@ -51,23 +52,46 @@ func eachBlank(t *testing.T, body func(t *testing.T, dialect, url string)) {
 	}
 }
 
-// fill writes a row into every table of version 1.
-func fill(t *testing.T, s *store.Store) models.Agent {
+// fillFirst writes a row into every table of version 1, in which no store of today
+// can write, and returns the id that all of them bear.
+func fillFirst(t *testing.T, db *sql.DB) uuid.UUID {
 	t.Helper()
-	vault := newVault(t, s, models.ModeWebhook)
-	binding := newBinding(t, vault, models.BindingActive)
-	ok(t, s.PutBinding(t.Context(), &binding))
-	token := newToken(t, vault, "github")
-	ok(t, s.PutToken(t.Context(), &token))
-	newGrant(t, s, vault.AccountID)
-	agent := newAgent(t, s, vault.AccountID)
-	grant := grantOf(t, agent, "github")
-	ok(t, s.PutCredentialGrant(t.Context(), &grant))
-	ok(t, s.InTx(t.Context(), func(ctx context.Context) error {
-		_, err := s.ClaimFirstAccount(ctx)
-		return err
-	}))
-	return agent
+	id := models.NewID()
+	for _, statement := range []string{
+		`INSERT INTO accounts VALUES (ID, 'first@example.com', '', NULL, NULL, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)`,
+		`INSERT INTO first_account VALUES (1, CURRENT_TIMESTAMP)`,
+		`INSERT INTO vaults VALUES (ID, ID, 'webhook', CURRENT_TIMESTAMP)`,
+		`INSERT INTO bindings VALUES (ID, ID, ID, 'active', 'https://webhook.example', '', '', 0, NULL, '2', NULL, '', '', 'healthy', '',
+			NULL, CURRENT_TIMESTAMP, NULL, NULL)`,
+		`INSERT INTO grants VALUES (ID, ID, 'agent_key', 'ci', ID, NULL, NULL, '', '', CURRENT_TIMESTAMP, NULL, NULL, NULL, 0, NULL)`,
+		`INSERT INTO grant_keys VALUES (ID, ID, 1, 0, NULL, CURRENT_TIMESTAMP, NULL, 0, NULL)`,
+		`INSERT INTO agents VALUES (ID, ID, 'ci', '', 'active', ID, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP, NULL)`,
+		`INSERT INTO tokens VALUES (ID, ID, ID, 'github', 'ApiKey', '', '', NULL, '', '1', NULL, false, false, false, false, false, NULL,
+			NULL, '', '', CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)`,
+		`INSERT INTO credential_grants VALUES (ID, ID, 'github', ID, 'auto', NULL, CURRENT_TIMESTAMP, 0, NULL)`,
+	} {
+		_, err := db.ExecContext(t.Context(), strings.ReplaceAll(statement, "ID,", "'"+id.String()+"',"))
+		ok(t, err)
+	}
+	return id
+}
+
+// fillPlatform writes a row into every table of platform mode.
+func fillPlatform(t *testing.T, s *store.Store) {
+	t.Helper()
+	v := newPlatformVault(t, s)
+	superseded := v.credential(t, s, "github", func(token *models.Token) { token.SupersededAt = models.StampPtr(at) })
+	v.credential(t, s, "github", func(token *models.Token) { token.Bridge = "weather" })
+	v.agentKey(t, s, superseded, models.WholeGrant)
+	next := filled[models.Successor](t)
+	next.AccountID, next.GrantID, next.Slot = v.AccountID, v.grant.ID, v.slot.Slot
+	key := v.slot
+	key.Slot = 7
+	_, _, err := s.PutSuccessor(t.Context(), &next, &key)
+	ok(t, err)
+	other, _ := newGrant(t, s, v.AccountID)
+	e := newEscrow(t, v.Vault, v.grant.ID, other.ID)
+	ok(t, s.PutEscrow(t.Context(), &e))
 }
 
 func TestMigrationsGoForwardAndBackWithDataInTheTables(t *testing.T) {
@@ -79,24 +103,38 @@ func TestMigrationsGoForwardAndBackWithDataInTheTables(t *testing.T) {
 		if _, err := p.UpTo(t.Context(), 1); err != nil {
 			t.Fatalf("up to 1: %v", err)
 		}
-		agent := fill(t, s)
+		id := fillFirst(t, db)
 		if err := s.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "version 1") {
 			t.Fatalf("ready with an old schema: got %v, want an error that names its version", err)
 		}
 		ok(t, s.Migrate(t.Context()))
 		ok(t, s.Ready(t.Context()))
-		got, granted, err := s.AgentWithGrants(t.Context(), agent.AccountID, agent.ID)
+		got, granted, err := s.AgentWithGrants(t.Context(), id, id)
 		ok(t, err)
-		same(t, "agent after the migration", got, agent)
+		same(t, "agent after the migration", got.Name, "ci")
 		same(t, "its grants", len(granted), 1)
-		ok(t, s.AppendAudit(t.Context(), stream(agent.AccountID, 3)))
+		same(t, "its token exists", granted[0].TokenExists, true)
+		token, err := s.Token(t.Context(), id, id, "github")
+		ok(t, err)
+		same(t, "token after the migration", token.CreationID, "1")
+		grant, _, err := s.GrantWithKey(t.Context(), id, id, 1)
+		ok(t, err)
+		same(t, "grant after the migration", grant.Label, "ci")
+		_, err = s.BindingByState(t.Context(), id, models.BindingActive)
+		ok(t, err)
+		ok(t, s.AppendAudit(t.Context(), stream(id, 3)))
+		fillPlatform(t, s)
 
+		if _, err := p.DownTo(t.Context(), 1); err != nil {
+			t.Fatalf("down to 1: %v", err)
+		}
+		same(t, "tokens of names that version 1 has", texts(t, db, "SELECT service_name FROM tokens"), []string{"github"})
 		if _, err := p.DownTo(t.Context(), 0); err != nil {
 			t.Fatalf("down to 0: %v", err)
 		}
 		same(t, "tables left", tables(t, dialect, db), []string{"goose_db_version"})
 		ok(t, s.Migrate(t.Context()))
-		fill(t, s)
+		fillPlatform(t, s)
 	})
 }
 
@@ -155,7 +193,7 @@ func TestSeveralReplicasMigrateAtOnce(t *testing.T) {
 		for _, s := range replicas {
 			ok(t, s.Ready(t.Context()))
 		}
-		same(t, "versions applied", texts(t, rawDB(t, dialect, url), "SELECT CAST(version_id AS text) FROM goose_db_version"), []string{"0", "1", "2"})
+		same(t, "versions applied", texts(t, rawDB(t, dialect, url), "SELECT CAST(version_id AS text) FROM goose_db_version"), []string{"0", "1", "2", "3"})
 	})
 }
 

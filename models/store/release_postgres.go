@@ -7,30 +7,32 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// releaseQuery takes as many account, grant and credential ids.
+const releaseQuery = "SELECT q.grant_id, " + releaseColumns + `
+	FROM (SELECT DISTINCT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS u (account_id, grant_id, credential_id)) q
+	CROSS JOIN LATERAL (SELECT * FROM tokens WHERE account_id = q.account_id AND id = q.credential_id OFFSET 0) t
+	CROSS JOIN LATERAL (SELECT * FROM credentials WHERE account_id = q.account_id AND id = q.credential_id OFFSET 0) c
+	LEFT JOIN LATERAL (SELECT * FROM credential_keys
+		WHERE account_id = q.account_id AND credential_id = q.credential_id AND grant_id = q.grant_id OFFSET 0) k ON true
+	ORDER BY k.slot`
+
 func (s *Store) loadReleases(ctx context.Context, keys []releaseKey) (map[releaseKey]releaseRow, error) {
 	accounts, grants, credentials := make([][16]byte, len(keys)), make([][16]byte, len(keys)), make([][16]byte, len(keys))
 	for i, k := range keys {
 		accounts[i], grants[i], credentials[i] = k.account, k.grant, k.credential
 	}
 	found := make(map[releaseKey]releaseRow, len(keys))
-	err := s.query(ctx, "SELECT q.grant_id, "+releaseColumns+`
-		FROM (SELECT DISTINCT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS u (account_id, grant_id, credential_id)) q
-		CROSS JOIN LATERAL (SELECT * FROM tokens WHERE account_id = q.account_id AND id = q.credential_id OFFSET 0) t
-		CROSS JOIN LATERAL (SELECT * FROM credentials WHERE account_id = q.account_id AND id = q.credential_id OFFSET 0) c
-		LEFT JOIN LATERAL (SELECT * FROM credential_keys
-			WHERE account_id = q.account_id AND credential_id = q.credential_id AND grant_id = q.grant_id OFFSET 0) k ON true
-		ORDER BY k.slot`,
-		[]any{accounts, grants, credentials}, func(rows pgx.Rows) error {
-			var row releaseKeyRow
-			key, err := row.scan(rows)
-			if err != nil {
-				return err
-			}
-			r := found[key]
-			r.add(key, &row)
-			found[key] = r
-			return nil
-		})
+	err := s.query(ctx, releaseQuery, []any{accounts, grants, credentials}, func(rows pgx.Rows) error {
+		var row releaseKeyRow
+		key, err := row.scan(rows)
+		if err != nil {
+			return err
+		}
+		r := found[key]
+		r.add(key, &row)
+		found[key] = r
+		return nil
+	})
 	return found, err
 }
 

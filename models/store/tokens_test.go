@@ -8,10 +8,12 @@ import (
 	"github.com/tvzero/tokenvault/models/store/storetest"
 )
 
+// newToken is a token that its service name alone names.
 func newToken(t *testing.T, v models.Vault, service string) models.Token {
 	t.Helper()
 	token := filled[models.Token](t)
 	token.AccountID, token.VaultID, token.ServiceName = v.AccountID, v.ID, service
+	token.Owner, token.Bridge, token.Scheme, token.SupersededAt = "", "", "", nil
 	return token
 }
 

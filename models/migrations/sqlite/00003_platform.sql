@@ -116,6 +116,7 @@ DROP INDEX grants_live;
 DROP INDEX grants_vault;
 DROP INDEX tokens_superseded;
 DROP INDEX tokens_service;
+DELETE FROM tokens WHERE superseded_at IS NOT NULL OR owner <> '' OR bridge <> '' OR scheme <> '';
 CREATE UNIQUE INDEX tokens_service ON tokens (account_id, vault_id, service_name);
 ALTER TABLE tokens DROP COLUMN superseded_at;
 ALTER TABLE tokens DROP COLUMN scheme;
