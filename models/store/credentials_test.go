@@ -253,6 +253,12 @@ func TestSupersededTokensAreFoundOnlyByThoseWhoAskForThem(t *testing.T) {
 			ids = append(ids, token.ID)
 		}
 		same(t, "all of the vault", ids, []uuid.UUID{old.ID, current.ID, ofBridge.ID})
+		n, err := s.CountTokens(t.Context(), v.AccountID, v.ID)
+		ok(t, err)
+		same(t, "how many", n, int64(3))
+		n, err = s.CountTokens(t.Context(), models.NewID(), v.ID)
+		ok(t, err)
+		same(t, "how many in another account", n, int64(0))
 	})
 }
 

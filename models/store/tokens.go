@@ -54,6 +54,13 @@ func (s *Store) VaultTokens(ctx context.Context, accountID, vaultID uuid.UUID) (
 	return tokens, failed(err, "tokens of vault %s", vaultID)
 }
 
+// CountTokens counts all tokens of a vault, superseded ones too.
+func (s *Store) CountTokens(ctx context.Context, accountID, vaultID uuid.UUID) (int64, error) {
+	var n int64
+	err := s.view(ctx).Model(&models.Token{}).Where("account_id = ? AND vault_id = ?", accountID, vaultID).Count(&n).Error
+	return n, failed(err, "tokens of vault %s", vaultID)
+}
+
 // UpdateToken replaces the token of the same id. ErrNotFound: no such token, or no
 // such vault. ErrConflict: the vault has another token of this name.
 func (s *Store) UpdateToken(ctx context.Context, t *models.Token) error {
