@@ -7,13 +7,14 @@
 // opens it. The package knows neither HTTP nor webhooks, and keeps no key longer
 // than a call.
 //
-// Locks are taken in one order: grants by id, then vaults by id.
+// Locks are taken in one order: grants by id, then vaults by id, then escrows.
 package platform
 
 import (
 	"context"
 	"io"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/google/uuid"
@@ -23,12 +24,12 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/cache"
 	"github.com/tvzero/tokenvault/server/internal/custody"
 	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/webhook-sdk/mint"
 )
 
 // Accounts says how an account keeps its tokens.
 type Accounts interface {
 	InTx(ctx context.Context, fn func(ctx context.Context) error) error
-	Now(ctx context.Context) time.Time
 	Account(ctx context.Context, id uuid.UUID) (models.Account, error)
 	BindingByState(ctx context.Context, accountID uuid.UUID, state models.BindingState) (models.Binding, error)
 }
@@ -68,7 +69,18 @@ type Tokens interface {
 	TokenByRef(ctx context.Context, accountID, vaultID uuid.UUID, owner, bridge, service, scheme string) (models.Token, error)
 	TokenByID(ctx context.Context, accountID, id uuid.UUID) (models.Token, error)
 	VaultTokens(ctx context.Context, accountID, vaultID uuid.UUID) ([]models.Token, error)
+	CountTokens(ctx context.Context, accountID, vaultID uuid.UUID) (int64, error)
 	UpdateToken(ctx context.Context, t *models.Token) error
+}
+
+// Escrows stores vaults' keys in transit between grants.
+type Escrows interface {
+	PutEscrow(ctx context.Context, e *models.Escrow) error
+	Escrow(ctx context.Context, accountID, id uuid.UUID) (models.Escrow, error)
+	LockEscrow(ctx context.Context, accountID, id uuid.UUID) (models.Escrow, error)
+	Escrows(ctx context.Context, accountID uuid.UUID) ([]models.Escrow, error)
+	PendingEscrows(ctx context.Context, accountID, vaultID uuid.UUID) ([]models.Escrow, error)
+	ExpiredEscrows(ctx context.Context, at time.Time, limit int) ([]models.Escrow, error)
 }
 
 // Agents says who was granted a token.
@@ -89,12 +101,14 @@ type Credentials interface {
 	CredentialForAgent(ctx context.Context, accountID, grantID, id uuid.UUID) (models.Token, models.Credential, []models.CredentialKey, error)
 }
 
-// Wraps stores credentials' keys, wrapped for agents.
+// Wraps stores credentials' keys, wrapped for agents, and says which credentials
+// are due for another one.
 type Wraps interface {
 	PutCredentialKey(ctx context.Context, k *models.CredentialKey) error
 	CredentialKeys(ctx context.Context, accountID, credentialID uuid.UUID) ([]models.CredentialKey, error)
 	DeleteCredentialKeys(ctx context.Context, accountID, credentialID, grantID uuid.UUID) error
 	AgentKeys(ctx context.Context, accountID, grantID uuid.UUID) ([]models.CredentialKey, error)
+	RekeyDue(ctx context.Context, accountID, vaultID uuid.UUID) ([]models.Credential, error)
 }
 
 // Holders opens a principal's token again, for its keys.
@@ -118,9 +132,13 @@ type Deps struct {
 	Agents      Agents
 	Credentials Credentials
 	Wraps       Wraps
+	Escrows     Escrows
 	Holders     Holders
 	Audit       Recorder
 	Keyring     *custody.Keyring
+	Minters     mint.Set     // of raw credentials; none: such a one is not released
+	Client      *http.Client // of package netguard, for minting
+	PlainHTTP   bool         // credentials may name hosts on plain http: development and tests
 	Gate        *cache.Gate
 	Now         func() time.Time
 	Random      io.Reader
@@ -129,10 +147,13 @@ type Deps struct {
 
 // Service keeps platform vaults. Safe for concurrent use.
 type Service struct {
-	deps Deps
+	deps  Deps
+	known *cache.Cache[agentCredential, *held]
 }
 
 // New makes the service.
-func New(d Deps) *Service { return &Service{deps: d} }
+func New(d Deps) *Service {
+	return &Service{deps: d, known: cache.New[agentCredential, *held](d.Gate)}
+}
 
 func (s *Service) now() time.Time { return models.Stamp(s.deps.Now()) }

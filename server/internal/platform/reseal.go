@@ -2,12 +2,18 @@ package platform
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/google/uuid"
 
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/custody"
 )
+
+// errUnreadable: a credential does not open under its vault's key, and so cannot be
+// brought under another one. Nothing was written.
+var errUnreadable = errors.New("platform: a credential does not open")
 
 // A move is a credential on its way to another key: another vault, generation or
 // epoch, or to another name.
@@ -31,11 +37,11 @@ func (s *Service) reseal(ctx context.Context, h *custody.Holder, m move) error {
 	defer old.Clear()
 	secret, err := old.Open(&m.token, &m.credential)
 	if err != nil {
-		return s.damaged(err, "credential", m.credential.ID)
+		return fmt.Errorf("%w: %w", errUnreadable, s.damaged(err, "credential", m.credential.ID))
 	}
 	defer clear(secret)
 
-	now := s.deps.Accounts.Now(ctx)
+	now := s.now()
 	token, sealed := m.token, m.credential
 	sealed.VaultID, sealed.Generation = m.to.Vault()
 	sealed.Epoch, sealed.Version, sealed.RekeyDueAt, sealed.UpdatedAt = sealed.Epoch+1, sealed.Version+1, nil, now
@@ -103,7 +109,7 @@ func (s *Service) agentsOf(ctx context.Context, accountID, tokenID uuid.UUID) ([
 	if err != nil {
 		return nil, err
 	}
-	now := s.deps.Accounts.Now(ctx)
+	now := s.now()
 	var found []models.Grant
 	for _, g := range granted {
 		if g.Expired(now) {
@@ -127,4 +133,25 @@ func (s *Service) agentsOf(ctx context.Context, accountID, tokenID uuid.UUID) ([
 		found = append(found, key)
 	}
 	return found, nil
+}
+
+// grantsWith are the ids of the grants that have keys of a credential or are going
+// to get them when it is resealed: those to lock first.
+func (s *Service) grantsWith(ctx context.Context, accountID, tokenID uuid.UUID) ([]uuid.UUID, error) {
+	keys, err := s.deps.Wraps.CredentialKeys(ctx, accountID, tokenID)
+	if err != nil {
+		return nil, err
+	}
+	granted, err := s.agentsOf(ctx, accountID, tokenID)
+	if err != nil {
+		return nil, err
+	}
+	var ids []uuid.UUID
+	for _, k := range keys {
+		ids = append(ids, k.GrantID)
+	}
+	for _, g := range granted {
+		ids = append(ids, g.ID)
+	}
+	return ids, nil
 }

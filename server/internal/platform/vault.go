@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -53,20 +54,22 @@ func (s *Service) lockVault(ctx context.Context, accountID, id uuid.UUID) (model
 	return found[0], s.authentic(&found[0])
 }
 
-// lockGrant reads the holder's grant anew, in a transaction, and brings the holder
-// up to date with it. INVALID_KEY when it has ended.
-func (s *Service) lockGrant(ctx context.Context, h *custody.Holder) error {
-	found, err := s.deps.GrantRows.LockGrants(ctx, h.Grant().AccountID, h.Grant().ID)
+// lockGrants locks the holder's grant and others, in a transaction, and brings the
+// holder up to date with its own. INVALID_KEY when that has ended.
+func (s *Service) lockGrants(ctx context.Context, h *custody.Holder, others ...uuid.UUID) error {
+	own := h.Grant()
+	found, err := s.deps.GrantRows.LockGrants(ctx, own.AccountID, append(others, own.ID)...)
 	if err != nil {
 		return err
 	}
-	if len(found) == 0 || !found[0].Live(s.deps.Accounts.Now(ctx)) {
+	at := slices.IndexFunc(found, func(g models.Grant) bool { return g.ID == own.ID })
+	if at < 0 || !found[at].Live(s.now()) {
 		return grants.InvalidKey()
 	}
-	if err := s.deps.Keyring.CheckGrant(&found[0]); err != nil {
-		return s.damaged(err, "grant", found[0].ID)
+	if err := s.deps.Keyring.CheckGrant(&found[at]); err != nil {
+		return s.damaged(err, "grant", own.ID)
 	}
-	*h.Grant() = found[0]
+	*own = found[at]
 	return nil
 }
 
@@ -156,7 +159,7 @@ func (s *Service) keep(ctx context.Context, h *custody.Holder, dek custody.DEK) 
 	}
 	vaultID, generation := dek.Vault()
 	return s.deps.Accounts.InTx(ctx, func(ctx context.Context) error {
-		if err := s.lockGrant(ctx, h); err != nil {
+		if err := s.lockGrants(ctx, h); err != nil {
 			return err
 		}
 		v, err := s.lockVault(ctx, row.AccountID, vaultID)
@@ -190,11 +193,11 @@ func (s *Service) makeVault(ctx context.Context, h *custody.Holder) error {
 		return fault.New(fault.ScopeDenied, "An agent's key opens no vault. Sign in as a user.")
 	}
 	return s.deps.Accounts.InTx(ctx, func(ctx context.Context) error {
-		if err := s.lockGrant(ctx, h); err != nil || h.Grant().VaultID != nil {
+		if err := s.lockGrants(ctx, h); err != nil || h.Grant().VaultID != nil {
 			return err
 		}
 		g := *h.Grant()
-		v := models.Vault{AccountID: g.AccountID, ID: models.NewID(), Mode: models.ModePlatform, CreatedAt: s.deps.Accounts.Now(ctx), Generation: 1}
+		v := models.Vault{AccountID: g.AccountID, ID: models.NewID(), Mode: models.ModePlatform, CreatedAt: s.now(), Generation: 1}
 		s.deps.Keyring.SignVault(&v)
 		if err := s.deps.Vaults.CreateVault(ctx, &v); err != nil {
 			return err
@@ -237,4 +240,8 @@ func (s *Service) damaged(err error, what string, id uuid.UUID) error {
 	s.deps.Logger.Error("platform: something stored is not authentic or does not open; it was changed outside this server, or a server key is missing",
 		"what", what, "id", id, "error", err)
 	return fault.Wrap(err, fault.Internal, "What is stored here is damaged and was not used. Tell the operator, who finds the reason in the log.")
+}
+
+func otherVault() error {
+	return fault.New(fault.ScopeDenied, "This key opens another vault than the session does. Use a session that opens it, or make a new key.")
 }

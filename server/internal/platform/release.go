@@ -1,0 +1,157 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/custody"
+	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/webhook-sdk/credential"
+)
+
+// agentCredential is what an agent's grant has of a credential.
+type agentCredential struct{ grantID, tokenID uuid.UUID }
+
+// held is what a replica may remember of that: ciphertext and wrapped keys, never a
+// key. It is shared between requests: nobody changes it.
+type held struct {
+	locked bool
+	token  models.Token
+	sealed models.Credential
+	keys   []models.CredentialKey
+}
+
+// ReleaseTo opens a credential with an agent's own key, and returns what its webhook
+// would have answered: the fields without the refresh token, a TOTP secret's current
+// code, a minted token of a raw credential. Whether the agent may have it, and that
+// this is on record, is the caller's business; that it can is here. NO_GRANT when
+// nothing was wrapped to this key; TOKEN_NOT_FOUND; VAULT_LOCKED.
+func (s *Service) ReleaseTo(ctx context.Context, p grants.Principal, tokenID uuid.UUID) (map[string]any, error) {
+	if p.Kind != models.GrantAgentKey {
+		return nil, fault.New(fault.ScopeDenied, "Only an agent's key is given credentials here.")
+	}
+	h, err := s.deps.Holders.Keys(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	defer h.Clear()
+	key := agentCredential{p.GrantID, tokenID}
+	known, remembered := s.known.Get(key)
+	if !remembered {
+		if known, err = s.loadHeld(ctx, p.AccountID, key); err != nil {
+			return nil, err
+		}
+	}
+	c, err := s.openHeld(ctx, h, known)
+	if err != nil && remembered {
+		// What was remembered may have been replaced a moment ago.
+		if known, err = s.loadHeld(ctx, p.AccountID, key); err != nil {
+			return nil, err
+		}
+		c, err = s.openHeld(ctx, h, known)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.release(ctx, known.token, c, false)
+}
+
+func (s *Service) loadHeld(ctx context.Context, accountID uuid.UUID, key agentCredential) (*held, error) {
+	return s.known.Load(accountID, key, func() (*held, error) {
+		account, err := s.deps.Accounts.Account(ctx, accountID)
+		if err != nil {
+			return nil, err
+		}
+		k := &held{locked: account.Locked()}
+		k.token, k.sealed, k.keys, err = s.deps.Credentials.CredentialForAgent(ctx, accountID, key.grantID, key.tokenID)
+		if errors.Is(err, models.ErrNotFound) {
+			return nil, fault.Wrap(err, fault.TokenNotFound, "The token that this agent was granted is gone. Store it again and grant it anew.")
+		}
+		return k, err
+	})
+}
+
+// openHeld opens a credential by the wrap of the agent's slot, or else by the one to
+// its grant, which it then keeps under its slot.
+func (s *Service) openHeld(ctx context.Context, h *custody.Holder, k *held) (credential.Credential, error) {
+	if k.locked {
+		return credential.Credential{}, vaultLocked()
+	}
+	row := k.keyFor(int64(h.Slot()))
+	if row == nil {
+		return credential.Credential{}, notEntrusted(k.token)
+	}
+	sender, err := s.sender(ctx, row.AccountID, row.SenderID)
+	if err != nil {
+		return credential.Credential{}, err
+	}
+	cek, err := h.OpenCredentialKey(row, sender)
+	if err != nil {
+		return credential.Credential{}, s.damaged(err, "key of credential", k.sealed.ID)
+	}
+	defer cek.Clear()
+	c, err := s.decode(cek, &k.token, &k.sealed)
+	if err == nil && row.Form != models.FormSlot {
+		err = s.keepCEK(ctx, h, cek, row)
+	}
+	return c, err
+}
+
+// keyFor is the wrap to open with: that of a slot before that of the grant, and only
+// of the credential's epoch.
+func (k *held) keyFor(slot int64) *models.CredentialKey {
+	find := func(slot int64) *models.CredentialKey {
+		at := slices.IndexFunc(k.keys, func(c models.CredentialKey) bool { return c.Slot == slot && c.Epoch == k.sealed.Epoch })
+		if at < 0 {
+			return nil
+		}
+		return &k.keys[at]
+	}
+	if row := find(slot); row != nil {
+		return row
+	}
+	return find(models.WholeGrant)
+}
+
+// keepCEK stores a credential's key under the agent's slot, so that later releases
+// need no X25519. The wrap that it came by must still be there: what was withdrawn
+// meanwhile is not brought back.
+func (s *Service) keepCEK(ctx context.Context, h *custody.Holder, cek custody.CEK, by *models.CredentialKey) error {
+	row, err := h.KeepCEK(cek)
+	if err != nil {
+		return err
+	}
+	return s.deps.Accounts.InTx(ctx, func(ctx context.Context) error {
+		if err := s.lockGrants(ctx, h); err != nil {
+			return err
+		}
+		sealed, err := s.lockCredential(ctx, row.AccountID, row.CredentialID)
+		if errors.Is(err, models.ErrNotFound) {
+			return fault.Wrap(err, fault.TokenNotFound, "The token that this agent was granted is gone. Store it again and grant it anew.")
+		}
+		if err != nil {
+			return err
+		}
+		t, _, keys, err := s.deps.Credentials.CredentialForAgent(ctx, row.AccountID, row.GrantID, row.CredentialID)
+		if err != nil {
+			return err
+		}
+		now := held{token: t, sealed: sealed, keys: keys}
+		if there := now.keyFor(models.WholeGrant); there == nil {
+			return notEntrusted(t)
+		} else if !slices.Equal(there.Wrapped, by.Wrapped) || sealed.Epoch != row.Epoch {
+			return nil // given anew meanwhile: the next release keeps that
+		}
+		return s.deps.Wraps.PutCredentialKey(ctx, &row)
+	})
+}
+
+func notEntrusted(t models.Token) error {
+	return fault.New(fault.NoGrant, "This agent's key does not open %q: it was not granted to this key, or the key was replaced since. "+
+		"Its owner can grant it again, signed in with a session that opens it.", t.ServiceName)
+}
