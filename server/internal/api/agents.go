@@ -92,7 +92,7 @@ func (a *API) createAgent(c *gin.Context, p grants.Principal) error {
 }
 
 func (a *API) getAgent(c *gin.Context, p grants.Principal) error {
-	id, err := pathID(c)
+	id, err := pathID(c, "agent")
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func (b updateAgentBody) input() (agents.UpdateInput, error) {
 }
 
 func (a *API) updateAgent(c *gin.Context, p grants.Principal) error {
-	id, err := pathID(c)
+	id, err := pathID(c, "agent")
 	if err != nil {
 		return err
 	}
@@ -159,7 +159,7 @@ func (a *API) updateAgent(c *gin.Context, p grants.Principal) error {
 }
 
 func (a *API) deleteAgent(c *gin.Context, p grants.Principal) error {
-	id, err := pathID(c)
+	id, err := pathID(c, "agent")
 	if err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func (a *API) deleteAgents(c *gin.Context, p grants.Principal) error {
 }
 
 func (a *API) rotateKey(c *gin.Context, p grants.Principal) error {
-	id, err := pathID(c)
+	id, err := pathID(c, "agent")
 	if err != nil {
 		return err
 	}

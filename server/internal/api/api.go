@@ -4,12 +4,15 @@
 //
 // It decides nothing that a service decides, stores nothing, and never sees a
 // key. In webhook mode no credential passes through it in either direction: it
-// hands out addresses and tickets, and reads no body that could hold one.
+// hands out addresses and tickets, and reads no body that could hold one. In
+// platform mode credentials pass through, and are kept nowhere here.
 package api
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
+	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
@@ -19,6 +22,7 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/agents"
 	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/server/internal/platform"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 	"github.com/tvzero/tokenvault/server/internal/web"
 )
@@ -83,6 +87,40 @@ type Releases interface {
 	Whoami(ctx context.Context, key string) (agents.Identity, error)
 }
 
+// Platform keeps the credentials of platform vaults.
+type Platform interface {
+	Store(ctx context.Context, p grants.Principal, client audit.Client, ref platform.Ref, fields map[string]json.RawMessage) (models.Token, error)
+	Reveal(ctx context.Context, p grants.Principal, client audit.Client, ref platform.Ref) (map[string]any, error)
+	Superseded(ctx context.Context, p grants.Principal) ([]models.Token, error)
+	Restore(ctx context.Context, p grants.Principal, client audit.Client, tokenID uuid.UUID, newName string) (models.Token, error)
+	Discard(ctx context.Context, p grants.Principal, client audit.Client, tokenID uuid.UUID) error
+}
+
+// Keys makes API keys.
+type Keys interface {
+	APIKeys(ctx context.Context, p grants.Principal) ([]grants.View, error)
+	CreateKey(ctx context.Context, p grants.Principal, client audit.Client, in grants.CreateKeyInput) (grants.Issued, error)
+	RotateKey(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) (grants.Issued, error)
+}
+
+// Sessions is what can sign in: it lists, names and ends grants, and follows a
+// session with its next token.
+type Sessions interface {
+	List(ctx context.Context, p grants.Principal) ([]grants.View, error)
+	SetLabel(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID, label string) error
+	Revoke(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) error
+	Rotate(ctx context.Context, p grants.Principal) (grants.Token, time.Time, error)
+}
+
+// Linking shares a vault between grants.
+type Linking interface {
+	Share(ctx context.Context, p grants.Principal, client audit.Client, to uuid.UUID) (models.Escrow, error)
+	Escrows(ctx context.Context, p grants.Principal) ([]models.Escrow, error)
+	Accept(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) error
+	Decline(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) error
+	Cancel(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) error
+}
+
 // Record reads the audit record.
 type Record interface {
 	List(ctx context.Context, accountID uuid.UUID, filter audit.Filter) (audit.Page, error)
@@ -98,6 +136,10 @@ type Deps struct {
 	Agents   Agents
 	Grants   CredentialGrants
 	Releases Releases
+	Platform Platform
+	Keys     Keys
+	Sessions Sessions
+	Linking  Linking
 	Audit    Record
 	Cookies  web.Cookies
 	// Ready reports why the server cannot serve: database, migrations, keys.
@@ -131,33 +173,49 @@ func (a *API) Routes(r gin.IRoutes) {
 	r.POST("/api/auth/login", web.JSON(a.login))
 	r.POST("/api/auth/logout", web.JSON(a.logout))
 
-	get("/api/tokens", a.user(a.listTokens))
-	r.POST("/api/tokens", a.user(a.putToken))
-	r.DELETE("/api/tokens/bulk", a.user(a.deleteTokens))
-	get("/api/tokens/audit-log", a.user(a.auditLog))
-	get("/api/tokens/:service", a.user(a.getToken))
-	r.DELETE("/api/tokens/:service", a.user(a.deleteToken))
-	r.PATCH("/api/tokens/:service/metadata", a.user(a.updateMetadata))
+	get("/api/tokens", a.user(grants.TokensRead, a.listTokens))
+	r.POST("/api/tokens", a.user(grants.TokensWrite, a.putToken))
+	r.DELETE("/api/tokens/bulk", a.user(grants.TokensWrite, a.deleteTokens))
+	get("/api/tokens/audit-log", a.user(grants.AuditRead, a.auditLog))
+	r.POST("/api/tokens/superseded/:id/restore", a.user(grants.TokensWrite, a.restore))
+	r.DELETE("/api/tokens/superseded/:id", a.user(grants.TokensWrite, a.deleteSuperseded))
+	get("/api/tokens/:service", a.user(grants.TokensRead, a.getToken))
+	r.DELETE("/api/tokens/:service", a.user(grants.TokensWrite, a.deleteToken))
+	r.PATCH("/api/tokens/:service/metadata", a.user(grants.TokensWrite, a.updateMetadata))
 
-	get("/api/agents", a.user(a.listAgents))
-	r.POST("/api/agents", a.user(a.createAgent))
-	r.DELETE("/api/agents/bulk", a.user(a.deleteAgents))
-	get("/api/agents/:id", a.user(a.getAgent))
-	r.PATCH("/api/agents/:id", a.user(a.updateAgent))
-	r.DELETE("/api/agents/:id", a.user(a.deleteAgent))
-	r.POST("/api/agents/:id/rotate-key", a.user(a.rotateKey))
-	r.POST("/api/agents/:id/grants", a.user(a.grant))
-	r.DELETE("/api/agents/:id/grants/:service", a.user(a.revoke))
+	get("/api/agents", a.user(grants.AgentsRead, a.listAgents))
+	r.POST("/api/agents", a.user(grants.AgentsWrite, a.createAgent))
+	r.DELETE("/api/agents/bulk", a.user(grants.AgentsWrite, a.deleteAgents))
+	get("/api/agents/:id", a.user(grants.AgentsRead, a.getAgent))
+	r.PATCH("/api/agents/:id", a.user(grants.AgentsWrite, a.updateAgent))
+	r.DELETE("/api/agents/:id", a.user(grants.AgentsWrite, a.deleteAgent))
+	r.POST("/api/agents/:id/rotate-key", a.user(grants.AgentsWrite, a.rotateKey))
+	r.POST("/api/agents/:id/grants", a.user(grants.AgentsWrite, a.grant))
+	r.DELETE("/api/agents/:id/grants/:service", a.user(grants.AgentsWrite, a.revoke))
 
-	get("/api/vault/status", a.user(a.status))
-	r.POST("/api/vault/lock", a.user(a.lock))
-	r.POST("/api/vault/lock/clear", a.user(a.unlock))
-	r.POST("/api/vault/webhook-bind", a.user(a.bind))
-	r.DELETE("/api/vault/webhook", a.user(a.unbind))
-	r.POST("/api/vault/store-ticket", a.user(a.storeTicket))
-	r.POST("/api/vault/credential-ticket", a.user(a.credentialTicket))
-	r.POST("/api/vault/sync", a.user(a.sync))
-	r.POST("/api/vault/webhook/check", a.user(a.checkWebhook))
+	get("/api/keys", a.user(grants.GrantsRead, a.listKeys))
+	r.POST("/api/keys", a.user(grants.GrantsWrite, a.createKey))
+	r.POST("/api/keys/:id/rotate", a.user(grants.GrantsWrite, a.rotateAPIKey))
+	r.DELETE("/api/keys/:id", a.user(grants.GrantsWrite, a.revokeGrant))
+
+	get("/api/grants", a.user(grants.GrantsRead, a.listGrants))
+	r.PATCH("/api/grants/:id", a.user(grants.GrantsWrite, a.labelGrant))
+	r.DELETE("/api/grants/:id", a.user(grants.GrantsWrite, a.revokeGrant))
+	r.POST("/api/grants/:id/share-vault", a.user(grants.VaultManage, a.shareVault))
+	get("/api/escrows", a.user(grants.VaultManage, a.listEscrows))
+	r.POST("/api/escrows/:id/accept", a.user(grants.VaultManage, a.endEscrow(Linking.Accept, models.EscrowAccepted)))
+	r.POST("/api/escrows/:id/decline", a.user(grants.VaultManage, a.endEscrow(Linking.Decline, models.EscrowDeclined)))
+	r.POST("/api/escrows/:id/cancel", a.user(grants.VaultManage, a.endEscrow(Linking.Cancel, models.EscrowCancelled)))
+
+	get("/api/vault/status", a.user(grants.TokensRead, a.status))
+	r.POST("/api/vault/lock", a.user(grants.VaultManage, a.lock))
+	r.POST("/api/vault/lock/clear", a.user(grants.VaultManage, a.unlock))
+	r.POST("/api/vault/webhook-bind", a.user(grants.VaultManage, a.bind))
+	r.DELETE("/api/vault/webhook", a.user(grants.VaultManage, a.unbind))
+	r.POST("/api/vault/store-ticket", a.user(grants.TokensWrite, a.storeTicket))
+	r.POST("/api/vault/credential-ticket", a.user(grants.TokensRead, a.credentialTicket))
+	r.POST("/api/vault/sync", a.user(grants.TokensWrite, a.sync))
+	r.POST("/api/vault/webhook/check", a.user(grants.VaultManage, a.checkWebhook))
 }
 
 // client tells the audit record who asked.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -16,32 +17,50 @@ import (
 
 type userHandler func(c *gin.Context, p grants.Principal) error
 
-// user is the adapter of what only a person may do.
-func (a *API) user(h userHandler) gin.HandlerFunc {
+// user is the adapter of what a person may do, and an API key that has the scope.
+func (a *API) user(scope string, h userHandler) gin.HandlerFunc {
 	return web.JSON(func(c *gin.Context) error {
-		p, err := a.principal(c)
+		p, cookie, err := a.principal(c, models.GrantSession, models.GrantAPIKey)
 		if err != nil {
 			return err
+		}
+		if err := grants.Require(p, scope); err != nil {
+			return err
+		}
+		if cookie && p.RotateDue {
+			web.FollowSession(c, a.deps.Cookies, a.follow(p))
 		}
 		return h(c, p)
 	})
 }
 
-// principal authenticates a person: an Authorization header counts before the
-// cookie, because it was sent on purpose. A request that bears nothing but an
-// agent's key is judged by it, and so refused as every bad token is.
-func (a *API) principal(c *gin.Context) (grants.Principal, error) {
+// principal authenticates a person or an API key, if it is of one of the kinds: an
+// Authorization header counts before the cookie, because it was sent on purpose. A
+// cookie bears nothing but a session. A request that bears nothing but an agent's
+// key is judged by it, and so refused as every bad token is.
+func (a *API) principal(c *gin.Context, kinds ...models.GrantKind) (p grants.Principal, cookie bool, err error) {
 	token, given := web.Bearer(c.Request)
 	if !given {
-		token = a.deps.Cookies.Session(c.Request)
+		if token = a.deps.Cookies.Session(c.Request); token != "" {
+			cookie, kinds = true, []models.GrantKind{models.GrantSession}
+		}
 	}
 	if token == "" && !given {
 		if c.Request.Header[web.HeaderAgentKey] == nil {
-			return grants.Principal{}, fault.New(fault.SignInRequired, "Sign in first: send the session cookie, or an Authorization: Bearer header.")
+			return p, false, fault.New(fault.SignInRequired, "Sign in first: send the session cookie, or an Authorization: Bearer header.")
 		}
 		token = web.AgentKey(c.Request)
 	}
-	return a.deps.Auth.Authenticate(c.Request.Context(), token, models.GrantSession)
+	p, err = a.deps.Auth.Authenticate(c.Request.Context(), token, kinds...)
+	return p, cookie, err
+}
+
+// follow makes the token that follows a session's, for its cookie.
+func (a *API) follow(p grants.Principal) web.NextSession {
+	return func(ctx context.Context) (string, time.Time, error) {
+		next, expires, err := a.deps.Sessions.Rotate(ctx, p)
+		return next.Reveal(), expires, err
+	}
 }
 
 type registerBody struct {
@@ -105,7 +124,7 @@ func (a *API) signedIn(c *gin.Context, status int, s accounts.SignIn) error {
 }
 
 func (a *API) logout(c *gin.Context) error {
-	p, err := a.principal(c)
+	p, _, err := a.principal(c, models.GrantSession)
 	if err != nil {
 		if fault.CodeOf(err) == fault.InvalidKey {
 			a.deps.Cookies.EndSession(c.Writer) // it is good for nothing

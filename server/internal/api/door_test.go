@@ -15,12 +15,14 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/accounts"
 	"github.com/tvzero/tokenvault/server/internal/agents"
 	"github.com/tvzero/tokenvault/server/internal/api"
 	"github.com/tvzero/tokenvault/server/internal/api/apitest"
 	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/server/internal/platform"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 	"github.com/tvzero/tokenvault/server/internal/web"
 )
@@ -36,6 +38,9 @@ var (
 	_ api.CredentialGrants = (*agents.Service)(nil)
 	_ api.Releases         = (*agents.Service)(nil)
 	_ api.Record           = (*audit.Service)(nil)
+	_ api.Platform         = (*platform.Service)(nil)
+	_ api.Keys             = (*grants.Service)(nil)
+	_ api.Sessions         = (*grants.Service)(nil)
 )
 
 // A door is a running API over fake services; its client holds every answer
@@ -54,6 +59,7 @@ func open(t *testing.T, spec *apitest.Spec) *door {
 	engine := web.NewEngine(web.Options{Logger: slog.New(slog.DiscardHandler), PublicURL: public, Quiet: api.Quiet()})
 	api.New(api.Deps{
 		Auth: s, Accounts: s, Tokens: s, Vault: s, Webhook: s, Agents: s, Grants: s, Releases: s, Audit: record{s},
+		Platform: s, Keys: keys{s}, Sessions: sessions{s}, Linking: s,
 		Cookies: web.NewCookies(public), Ready: func(context.Context) error { return s.ready },
 	}).Routes(engine)
 	server := httptest.NewServer(engine)
@@ -96,9 +102,11 @@ func (d *door) call(t *testing.T, method, path, body string, headers ...string) 
 	return answer{resp.StatusCode, resp.Header, string(text)}
 }
 
-// user and agent are the headers of who calls.
+// user, agent and key are the headers of who calls.
 func (d *door) user() []string  { return []string{"Authorization", "Bearer " + d.session.Reveal()} }
 func (d *door) agent() []string { return []string{"Authorization", "Bearer " + d.agentKey.Reveal()} }
+
+func (d *door) key() []string { return []string{"Authorization", "Bearer " + d.apiKey.Reveal()} }
 
 var variable = regexp.MustCompile(`[:*]([a-z]+)`)
 
@@ -144,7 +152,7 @@ func TestOperationsCallTheirServiceAndAnswerAsDocumented(t *testing.T) {
 	t.Parallel()
 	spec := apitest.Load(t)
 	d := open(t, spec)
-	id := agentID.String()
+	id, key, escrow := agentID.String(), keyID.String(), escrowID.String()
 	none := []string{}
 	for _, tt := range []struct {
 		method, path, body string
@@ -164,6 +172,25 @@ func TestOperationsCallTheirServiceAndAnswerAsDocumented(t *testing.T) {
 		{"PATCH", "/api/tokens/github/metadata", `{"displayName":"G","tags":[],"other":1}`, d.user(), 200, "UpdateMetadata github G - true", `"trust":"tv-zero"`},
 		{"DELETE", "/api/tokens/github", "", d.user(), 204, "DeleteTokens github", ""},
 		{"DELETE", "/api/tokens/bulk", `{"serviceNames":["github","gone"]}`, d.user(), 200, "DeleteTokens github,gone", `{"deleted":1,"serviceNames":["github"]}`},
+		{"GET", "/api/tokens?superseded=true", "", d.user(), 200, "Superseded", `"supersededAt":"2026-01-02T02:04:05.6Z"`},
+		{"GET", "/api/tokens?superseded=false", "", d.user(), 200, `Tokens 0 ""`, `"seenByServer"`},
+		{"POST", "/api/tokens/superseded/" + id + "/restore", `{"serviceName":"github 2"}`, d.user(), 200, "Restore " + id + " github 2", `{"id":"` + id + `","serviceName":"github 2"}`},
+		{"DELETE", "/api/tokens/superseded/" + id, "", d.user(), 204, "Discard " + id, ""},
+		{"GET", "/api/keys", "", d.user(), 200, "APIKeys", `{"keys":[{"id":"` + key + `","name":"backup","scopes":["tokens:read"],"vaultId":"` + vaultID.String() + `"`},
+		{"POST", "/api/keys", `{"name":"ci","scopes":["tokens:read","audit:read"],"expiresAt":"2026-02-01T01:00:00+01:00","other":1}`, d.user(), 201, "CreateKey ci tokens:read,audit:read 2026-02-01T00:00:00Z", `"expiresAt":"2026-02-01T00:00:00Z","lastUsedAt":null,"key":"` + d.apiKey.Reveal() + `"`},
+		{"POST", "/api/keys", `{"name":"ci","scopes":["tokens:read"]}`, d.key(), 201, "CreateKey ci tokens:read -", `"expiresAt":null`},
+		{"POST", "/api/keys/" + key + "/rotate", "", d.user(), 200, "RotateAPIKey " + key, `"key":"tck_`},
+		{"DELETE", "/api/keys/" + key, "", d.user(), 204, "RevokeGrant " + key, ""},
+		{"GET", "/api/grants", "", d.user(), 200, "Grants", `"kind":"session","label":"Firefox on Linux","vaultId":null,"scopes":[],"current":true`},
+		{"GET", "/api/grants?limit=1", "", d.user(), 200, "Grants", `"nextCursor":"` + key + `"`},
+		{"GET", "/api/grants?limit=1&cursor=" + key, "", d.user(), 200, "Grants", `"nextCursor":null`},
+		{"PATCH", "/api/grants/" + key, `{"label":"offline"}`, d.user(), 204, "SetLabel " + key + " offline", ""},
+		{"DELETE", "/api/grants/" + key, "", d.user(), 204, "RevokeGrant " + key, ""},
+		{"POST", "/api/grants/" + key + "/share-vault", "", d.user(), 201, "Share " + key, `"state":"pending"`},
+		{"GET", "/api/escrows", "", d.user(), 200, "Escrows", `"state":"declined"`},
+		{"POST", "/api/escrows/" + escrow + "/accept", "", d.key(), 200, "Accept " + escrow, `"state":"accepted"`},
+		{"POST", "/api/escrows/" + escrow + "/decline", "", d.user(), 200, "Decline " + escrow, `"state":"declined"`},
+		{"POST", "/api/escrows/" + escrow + "/cancel", "", d.user(), 200, "Cancel " + escrow, `"state":"cancelled"`},
 		{"GET", "/api/agents", "", d.user(), 200, `List 0 ""`, `"lastUsedAt":"2026-01-02T02:04:05.6Z"`},
 		{"POST", "/api/agents", `{"name":"deployer","description":"d","other":1}`, d.user(), 201, "Create deployer d", `"apiKey":"` + d.agentKey.Reveal() + `"`},
 		{"GET", "/api/agents/" + id, "", d.user(), 200, "Get " + id, `"grants":[{"serviceName":"github","refreshPolicy":"auto","grantExpiresAt":null`},
@@ -201,6 +228,11 @@ func TestOperationsCallTheirServiceAndAnswerAsDocumented(t *testing.T) {
 		if strings.Contains(fmt.Sprint(got.body), d.session.Reveal()) {
 			t.Errorf("%s %s: the body shows the session", tt.method, tt.path)
 		}
+	}
+	d.status.Mode = models.ModePlatform
+	stored := d.call(t, "POST", "/api/tokens", `{"serviceName":"github","tokenData":{"tokenType":"PlainText","accessToken":"s3cret"},"other":1}`, d.user()...)
+	if want := `{"status":"stored","id":"` + id + `","serviceName":"github","tokenType":"PlainText","creationId":"c2","expiryTime":null}`; stored.status != 201 || stored.body != want {
+		t.Errorf("storing: got %d %s\nwant 201 %s", stored.status, stored.body, want)
 	}
 	if unseen := spec.Unseen(); len(unseen) > 0 {
 		t.Errorf("documented successes that no request here produced: %v", unseen)

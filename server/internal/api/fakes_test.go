@@ -3,9 +3,12 @@ package api_test
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,23 +24,35 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/custody"
 	"github.com/tvzero/tokenvault/server/internal/fault"
 	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/server/internal/platform"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 )
 
 var (
 	account = uuid.MustParse("01890000-0000-7000-8000-00000000000a")
 	agentID = uuid.MustParse("01890000-0000-7000-8000-0000000000a1")
-	at      = time.Date(2026, 1, 2, 3, 4, 5, 600_000_000, time.FixedZone("east", 3600))
+
+	keyID    = uuid.MustParse("01890000-0000-7000-8000-0000000000b1")
+	vaultID  = uuid.MustParse("01890000-0000-7000-8000-0000000000c1")
+	escrowID = uuid.MustParse("01890000-0000-7000-8000-0000000000d1")
+	at       = time.Date(2026, 1, 2, 3, 4, 5, 600_000_000, time.FixedZone("east", 3600))
 )
 
 // services stands for all services: it writes down who called what, and
 // answers with what its fields say.
 type services struct {
-	session, agentKey grants.Token
+	session, agentKey, apiKey, next1 grants.Token
 
 	mu    sync.Mutex
 	calls []string
 	err   error // of every method but Authenticate
+
+	scopes   []string // of the API key
+	due      bool     // the session's token is to be followed
+	unfollow error    // of Rotate alone
+	secret   map[string]any
+	views    []grants.View
+	escrows  []models.Escrow
 
 	status vaults.Status
 	tokens []vaults.TokenView
@@ -55,6 +70,16 @@ func newServices(t *testing.T) *services {
 	later := at.Add(time.Hour)
 	return &services{
 		session: issue(t, models.GrantSession), agentKey: issue(t, models.GrantAgentKey),
+		apiKey: issue(t, models.GrantAPIKey), next1: issue(t, models.GrantSession), scopes: grants.Scopes(),
+		secret: map[string]any{"accessToken": "s3cret", "tokenType": "another", "allowedHosts": []string{"https://a.example"}},
+		views: []grants.View{
+			{ID: keyID, Kind: models.GrantAPIKey, Label: "backup", Scopes: []string{"tokens:read"}, VaultID: vaultID, CreatedAt: at, ExpiresAt: &later, LastUsedAt: &at},
+			{ID: account, Kind: models.GrantSession, Label: "Firefox on Linux", CreatedAt: at, Current: true},
+		},
+		escrows: []models.Escrow{{
+			ID: escrowID, VaultID: vaultID, FromID: account, ToID: keyID, Wrapped: models.Opaque("wrapped"), State: models.EscrowPending,
+			CreatedAt: at, ExpiresAt: later,
+		}, {ID: keyID, VaultID: vaultID, FromID: account, ToID: keyID, State: models.EscrowDeclined, CreatedAt: at, ExpiresAt: later, EndedAt: &at}},
 		status: vaults.Status{Mode: models.ModeWebhook, Binding: &models.Binding{
 			URL: "https://hook.example", State: models.BindingActive, Capabilities: []string{"storage", "store"}, Fingerprint: "ab",
 			WebhookID: "w1", Version: "2.4.0", HealthStatus: models.HealthHealthy, HealthCheckedAt: &at, ActivatedAt: &at,
@@ -126,8 +151,11 @@ func (s *services) take() string {
 
 func (s *services) Authenticate(_ context.Context, token string, kinds ...models.GrantKind) (grants.Principal, error) {
 	for _, kind := range kinds {
-		if kind == models.GrantSession && token == s.session.Reveal() {
-			return grants.Principal{AccountID: account, Kind: kind}, nil
+		switch {
+		case kind == models.GrantSession && token == s.session.Reveal():
+			return grants.Principal{AccountID: account, GrantID: account, Kind: kind, RotateDue: s.due, Token: s.session}, nil
+		case kind == models.GrantAPIKey && token == s.apiKey.Reveal():
+			return grants.Principal{AccountID: account, GrantID: keyID, Kind: kind, Scopes: s.scopes, Token: s.apiKey}, nil
 		}
 	}
 	return grants.Principal{}, badKey()
@@ -257,6 +285,9 @@ func (s *services) Release(_ context.Context, key string, client audit.Client, s
 	if key != s.agentKey.Reveal() {
 		return agents.Released{}, badKey()
 	}
+	if s.status.Mode == models.ModePlatform {
+		return agents.Released{Credential: map[string]any{"serviceName": service, "tokenType": "PlainText", "accessToken": "s3cret"}}, s.called("Release %s %s", service, client.Address)
+	}
 	return agents.Released{Location: location}, s.called("Release %s %s", service, client.Address)
 }
 
@@ -272,6 +303,92 @@ func (s *services) Whoami(_ context.Context, key string) (agents.Identity, error
 		return agents.Identity{}, badKey()
 	}
 	return agents.Identity{Agent: agent(), AccountID: account, ExpiresAt: s.expiry}, s.called("Whoami")
+}
+
+func (s *services) Store(_ context.Context, _ grants.Principal, _ audit.Client, ref platform.Ref, fields map[string]json.RawMessage) (models.Token, error) {
+	names := slices.Sorted(maps.Keys(fields))
+	return models.Token{ID: agentID, ServiceName: ref.Service, Owner: ref.Owner, Bridge: ref.Bridge, Scheme: ref.Scheme, TokenType: "PlainText", CreationID: "c2"},
+		s.called("Store %s/%s/%s/%s %s", ref.Owner, ref.Bridge, ref.Service, ref.Scheme, strings.Join(names, ","))
+}
+
+func (s *services) Reveal(_ context.Context, _ grants.Principal, client audit.Client, ref platform.Ref) (map[string]any, error) {
+	return s.secret, s.called("Reveal %s %s", ref.Service, client.Address)
+}
+
+func (s *services) Superseded(context.Context, grants.Principal) ([]models.Token, error) {
+	return []models.Token{{ID: agentID, ServiceName: "github", TokenType: "JWT", SupersededAt: &at, CreatedAt: at, UpdatedAt: at}}, s.called("Superseded")
+}
+
+func (s *services) Restore(_ context.Context, _ grants.Principal, _ audit.Client, id uuid.UUID, newName string) (models.Token, error) {
+	return models.Token{ID: id, ServiceName: newName}, s.called("Restore %s %s", id, newName)
+}
+
+func (s *services) Discard(_ context.Context, _ grants.Principal, _ audit.Client, id uuid.UUID) error {
+	return s.called("Discard %s", id)
+}
+
+// keys and sessions are what can sign in: the names of their methods are those of
+// agents' or of credential grants' too.
+type keys struct{ *services }
+
+func (k keys) APIKeys(context.Context, grants.Principal) ([]grants.View, error) {
+	return k.views[:1], k.called("APIKeys")
+}
+
+func (k keys) issued(in grants.CreateKeyInput) grants.Issued {
+	return grants.Issued{Token: k.apiKey, Grant: models.Grant{
+		ID: keyID, Kind: models.GrantAPIKey, Label: in.Name, Scopes: in.Scopes, VaultID: &vaultID, CreatedAt: at, ExpiresAt: in.ExpiresAt,
+	}}
+}
+
+func (k keys) CreateKey(_ context.Context, _ grants.Principal, _ audit.Client, in grants.CreateKeyInput) (grants.Issued, error) {
+	expires := "-"
+	if in.ExpiresAt != nil {
+		expires = in.ExpiresAt.UTC().Format(time.RFC3339)
+	}
+	return k.issued(in), k.called("CreateKey %s %s %s", in.Name, strings.Join(in.Scopes, ","), expires)
+}
+
+func (k keys) RotateKey(_ context.Context, _ grants.Principal, _ audit.Client, id uuid.UUID) (grants.Issued, error) {
+	return k.issued(grants.CreateKeyInput{Name: "backup"}), k.called("RotateAPIKey %s", id)
+}
+
+type sessions struct{ *services }
+
+func (s sessions) List(context.Context, grants.Principal) ([]grants.View, error) {
+	return s.views, s.called("Grants")
+}
+
+func (s sessions) SetLabel(_ context.Context, _ grants.Principal, _ audit.Client, id uuid.UUID, label string) error {
+	return s.called("SetLabel %s %s", id, label)
+}
+
+func (s sessions) Revoke(_ context.Context, _ grants.Principal, _ audit.Client, id uuid.UUID) error {
+	return s.called("RevokeGrant %s", id)
+}
+
+func (s sessions) Rotate(context.Context, grants.Principal) (grants.Token, time.Time, error) {
+	return s.next1, at.AddDate(0, 0, 30), s.unfollow
+}
+
+func (s *services) Share(_ context.Context, _ grants.Principal, _ audit.Client, to uuid.UUID) (models.Escrow, error) {
+	return s.escrows[0], s.called("Share %s", to)
+}
+
+func (s *services) Escrows(context.Context, grants.Principal) ([]models.Escrow, error) {
+	return s.escrows, s.called("Escrows")
+}
+
+func (s *services) Accept(_ context.Context, _ grants.Principal, _ audit.Client, id uuid.UUID) error {
+	return s.called("Accept %s", id)
+}
+
+func (s *services) Decline(_ context.Context, _ grants.Principal, _ audit.Client, id uuid.UUID) error {
+	return s.called("Decline %s", id)
+}
+
+func (s *services) Cancel(_ context.Context, _ grants.Principal, _ audit.Client, id uuid.UUID) error {
+	return s.called("Cancel %s", id)
 }
 
 // record is the audit record: its List has another shape than that of agents.

@@ -51,7 +51,7 @@ func (b grantBody) input(id uuid.UUID) (agents.GrantInput, error) {
 }
 
 func (a *API) grant(c *gin.Context, p grants.Principal) error {
-	id, err := pathID(c)
+	id, err := pathID(c, "agent")
 	if err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (a *API) grant(c *gin.Context, p grants.Principal) error {
 }
 
 func (a *API) revoke(c *gin.Context, p grants.Principal) error {
-	id, err := pathID(c)
+	id, err := pathID(c, "agent")
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/url"
+	"slices"
 	"strconv"
 
 	"github.com/gin-gonic/gin"
@@ -21,6 +22,7 @@ const (
 	maxPassword = 4 << 10
 	maxCursor   = 512
 	maxURL      = 2 << 10
+	maxScopes   = 32
 	maxList     = 1000 // entries of a list, or of a page
 )
 
@@ -48,13 +50,18 @@ func pathService(c *gin.Context) (string, error) {
 	return service, web.CheckText("service", service, maxService)
 }
 
-// pathID is the id of a path. What is not an id names nothing: NOT_FOUND.
-func pathID(c *gin.Context) (uuid.UUID, error) {
+// pathID is the id of a path, of a kind of thing. What is not an id names nothing:
+// NOT_FOUND.
+func pathID(c *gin.Context, kind string) (uuid.UUID, error) {
 	id, ok := parseID(c.Param("id"))
 	if !ok {
-		return uuid.Nil, fault.New(fault.NotFound, "There is no agent with this id.")
+		return uuid.Nil, notFound(kind)
 	}
 	return id, nil
+}
+
+func notFound(kind string) error {
+	return fault.New(fault.NotFound, "There is no %s with this id.", kind)
 }
 
 // parseID takes the canonical form of an id alone; the library takes others.
@@ -95,6 +102,21 @@ func limitOf(values url.Values) (int, error) {
 	return limit, nil
 }
 
+// flag reads a parameter that is "true" or "false"; left out it is false.
+func flag(c *gin.Context, name string) (bool, error) {
+	values, err := query(c, name)
+	if err != nil || !values.Has(name) {
+		return false, err
+	}
+	switch values.Get(name) {
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	}
+	return false, fault.Field(name, "The parameter %q is true or false.", name)
+}
+
 // page reads limit and cursor.
 func page(c *gin.Context) (vaults.Page, error) {
 	values, err := query(c, "limit", "cursor")
@@ -115,4 +137,29 @@ func linkNext(c *gin.Context, p vaults.Page, next string) {
 		values.Set("limit", strconv.Itoa(p.Limit))
 	}
 	c.Header("Link", "<"+c.Request.URL.EscapedPath()+"?"+values.Encode()+`>; rel="next"`)
+}
+
+// itemsJSON is a page of a list.
+type itemsJSON[T any] struct {
+	Items      []T     `json:"items"`
+	NextCursor *string `json:"nextCursor"` // null: there are no more
+}
+
+// cut takes a page out of a list that a service gave whole. The cursor is the id of
+// the last entry of the page before; when that entry has gone meanwhile, there is no
+// telling where to go on.
+func cut[T any](list []T, p vaults.Page, id func(T) uuid.UUID) (part []T, next *string, err error) {
+	if p.Cursor != "" {
+		last, valid := parseID(p.Cursor)
+		i := slices.IndexFunc(list, func(e T) bool { return valid && id(e) == last })
+		if i < 0 {
+			return nil, nil, fault.Field("cursor", "The cursor is not one that this list gave, or what it points to is gone. Start again without it.")
+		}
+		list = list[i+1:]
+	}
+	if p.Limit == 0 || len(list) <= p.Limit {
+		return list, nil, nil
+	}
+	cursor := id(list[p.Limit-1]).String()
+	return list[:p.Limit], &cursor, nil
 }

@@ -71,6 +71,27 @@ func TestMalformedRequestsAreRefusedBeforeAnyServiceIsCalled(t *testing.T) {
 		{"DELETE", "/api/tokens/bulk", `{"serviceNames":["` + long + `"]}`, "serviceNames"},
 		{"DELETE", "/api/tokens/bulk", `{"serviceNames":"github"}`, "serviceNames"},
 		{"DELETE", "/api/tokens/bulk", `{"serviceNames":[` + strings.Repeat(`"a",`, 1000) + `"a"]}`, "serviceNames"},
+		{"GET", "/api/tokens?superseded=yes", "", "superseded"},
+		{"GET", "/api/tokens?superseded=true&superseded=true", "", "superseded"},
+		{"GET", "/api/tokens/github?reveal=1", "", "reveal"},
+		{"GET", "/api/tokens/github?reveal=", "", "reveal"},
+		{"GET", "/api/tokens/github?reveal=true&reveal=false", "", "reveal"},
+		{"POST", "/api/tokens/superseded/" + id + "/restore", `{}`, "serviceName"},
+		{"POST", "/api/tokens/superseded/" + id + "/restore", `{"serviceName":"` + long + `"}`, "serviceName"},
+		{"POST", "/api/tokens/superseded/" + id + "/restore", `{"serviceName":"a","name":"b"}`, "name"},
+		{"POST", "/api/keys", `{"name":"a\u0000","scopes":["tokens:read"]}`, "name"},
+		{"POST", "/api/keys", `{"name":"` + huge + `","scopes":["tokens:read"]}`, "name"},
+		{"POST", "/api/keys", `{"name":"a","scopes":"tokens:read"}`, "scopes"},
+		{"POST", "/api/keys", `{"name":"a","scopes":["` + long + `"]}`, "scopes"},
+		{"POST", "/api/keys", `{"name":"a","scopes":[` + strings.Repeat(`"tokens:read",`, 32) + `"tokens:read"]}`, "scopes"},
+		{"POST", "/api/keys", `{"name":"a","scopes":["tokens:read"],"expiresAt":"tomorrow"}`, "expiresAt"},
+		{"POST", "/api/keys", `{"name":"a","scopes":["tokens:read"],"expiresAt":1767323045}`, "expiresAt"},
+		{"PATCH", "/api/grants/" + id, `{}`, "label"},
+		{"PATCH", "/api/grants/" + id, `{"label":"a\nb"}`, "label"},
+		{"PATCH", "/api/grants/" + id, `{"label":"` + huge + `"}`, "label"},
+		{"PATCH", "/api/grants/" + id, `{"label":"a","scopes":["vault:manage"]}`, "scopes"},
+		{"GET", "/api/grants?limit=0", "", "limit"},
+		{"GET", "/api/escrows?limit=x", "", "limit"},
 		{"GET", "/api/agents?limit=-1", "", "limit"},
 		{"POST", "/api/agents", `{"name":"a\u0000"}`, "name"},
 		{"POST", "/api/agents", `{"name":"` + huge + `"}`, "name"},
@@ -125,6 +146,7 @@ func TestEveryBodyNeedsItsContentTypeAndItsLimit(t *testing.T) {
 	id := agentID.String()
 	for _, tt := range []struct{ method, path string }{
 		{"POST", "/api/auth/register"}, {"POST", "/api/auth/login"}, {"PATCH", "/api/tokens/a/metadata"}, {"DELETE", "/api/tokens/bulk"},
+		{"POST", "/api/tokens/superseded/" + id + "/restore"}, {"POST", "/api/keys"}, {"PATCH", "/api/grants/" + id},
 		{"POST", "/api/agents"}, {"PATCH", "/api/agents/" + id}, {"DELETE", "/api/agents/bulk"}, {"POST", "/api/agents/" + id + "/grants"},
 		{"POST", "/api/vault/webhook-bind"}, {"POST", "/api/vault/store-ticket"}, {"POST", "/api/vault/credential-ticket"}, {"POST", "/api/vault/sync"},
 	} {
@@ -148,8 +170,16 @@ func TestIdsThatAreNoneNameNothing(t *testing.T) {
 			{"GET", "/api/agents/" + id, ""}, {"PATCH", "/api/agents/" + id, `{"name":"a"}`}, {"DELETE", "/api/agents/" + id, ""},
 			{"POST", "/api/agents/" + id + "/rotate-key", ""}, {"POST", "/api/agents/" + id + "/grants", `{"serviceName":"a"}`},
 			{"DELETE", "/api/agents/" + id + "/grants/a", ""},
+			{"POST", "/api/keys/" + id + "/rotate", ""}, {"DELETE", "/api/keys/" + id, ""},
+			{"PATCH", "/api/grants/" + id, `{"label":"a"}`}, {"DELETE", "/api/grants/" + id, ""}, {"POST", "/api/grants/" + id + "/share-vault", ""},
+			{"POST", "/api/escrows/" + id + "/accept", ""}, {"POST", "/api/escrows/" + id + "/decline", ""}, {"POST", "/api/escrows/" + id + "/cancel", ""},
+			{"DELETE", "/api/tokens/superseded/" + id, ""}, {"POST", "/api/tokens/superseded/" + id + "/restore", `{"serviceName":"a"}`},
 		} {
-			wantRefusal(t, tt.method+" "+tt.path, d.call(t, tt.method, tt.path, tt.body, d.user()...), 404, fault.NotFound, "")
+			code := fault.NotFound
+			if strings.HasPrefix(tt.path, "/api/tokens/") {
+				code = fault.TokenNotFound
+			}
+			wantRefusal(t, tt.method+" "+tt.path, d.call(t, tt.method, tt.path, tt.body, d.user()...), 404, code, "")
 			if calls := d.take(); calls != "" {
 				t.Errorf("%s %s: called %q, want nothing called", tt.method, tt.path, calls)
 			}
@@ -170,6 +200,10 @@ func TestWhoMayCall(t *testing.T) {
 		code       fault.Code
 	}{
 		{"bearer session", "/api/vault/status", headers{"Authorization", "Bearer " + session}, 200, ""},
+		{"bearer API key", "/api/vault/status", headers{"Authorization", "Bearer " + d.apiKey.Reveal()}, 200, ""},
+		{"an API key in the cookie", "/api/vault/status", headers{"Cookie", cookie + d.apiKey.Reveal()}, 401, fault.InvalidKey},
+		{"an API key where an agent is needed", "/api/agents/whoami", headers{"Authorization", "Bearer " + d.apiKey.Reveal()}, 401, fault.InvalidKey},
+		{"an API key in the agent's header", "/api/agents/whoami", headers{"X-Agent-Key", d.apiKey.Reveal()}, 401, fault.InvalidKey},
 		{"cookie", "/api/vault/status", headers{"Cookie", cookie + session}, 200, ""},
 		{"cookie beside an agent's key", "/api/vault/status", headers{"Cookie", cookie + session, "X-Agent-Key", key}, 200, ""},
 		{"nothing", "/api/vault/status", nil, 401, fault.SignInRequired},
@@ -261,23 +295,17 @@ func TestFaultsOfServicesBecomeTheirStatus(t *testing.T) {
 	wantRefusal(t, "readyz", d.call(t, "GET", "/readyz", ""), 503, fault.Unavailable, "")
 }
 
-func TestStoringHereIsRefusedWithoutReadingTheBody(t *testing.T) {
+func TestStoringHereIsRefusedWithoutReadingTheBodyWhileAWebhookHasCustody(t *testing.T) {
 	t.Parallel()
 	d := open(t, apitest.Load(t))
-	for _, tt := range []struct {
-		mode models.VaultMode
-		hint string
-	}{{models.ModeWebhook, "store-ticket"}, {models.ModePlatform, "bind a webhook first"}} {
-		d.status.Mode = tt.mode
-		// The body is neither JSON nor announced as such; nobody looks.
-		got := d.call(t, "POST", "/api/tokens", "ghp_secret", append(d.user(), "Content-Type", "text/plain")...)
-		wantRefusal(t, string(tt.mode), got, 409, fault.WrongVaultMode, "")
-		if !strings.Contains(got.body, tt.hint) || strings.Contains(got.body, "ghp_secret") {
-			t.Errorf("%s: the answer is %s, want a hint with %q", tt.mode, got.body, tt.hint)
-		}
-		if calls := d.take(); calls != "Status" {
-			t.Errorf("%s: called %q, want Status alone", tt.mode, calls)
-		}
+	// The body is neither JSON nor announced as such; nobody looks.
+	got := d.call(t, "POST", "/api/tokens", "ghp_secret", append(d.user(), "Content-Type", "text/plain")...)
+	wantRefusal(t, "webhook mode", got, 409, fault.WrongVaultMode, "")
+	if !strings.Contains(got.body, "store-ticket") || strings.Contains(got.body, "ghp_secret") {
+		t.Errorf("the answer is %s, want a hint with store-ticket", got.body)
+	}
+	if calls := d.take(); calls != "Status" {
+		t.Errorf("called %q, want Status alone", calls)
 	}
 }
 

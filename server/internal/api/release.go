@@ -13,10 +13,10 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/web"
 )
 
-// release sends an agent to its credential, or, without a service, lists what
-// it was granted. In webhook mode the answer is an address with a single-use
-// ticket; the engine has set Cache-Control and Referrer-Policy, so that nothing
-// on the way keeps it or passes it on.
+// release sends an agent to its credential or, in platform mode, answers with
+// it; without a service it lists what was granted. In webhook mode the answer is an
+// address with a single-use ticket. The engine has set Cache-Control and
+// Referrer-Policy, so that nothing on the way keeps either or passes it on.
 func (a *API) release(c *gin.Context) error {
 	service, given, err := web.QueryValue(c.Request.URL.RawQuery, "service")
 	if err != nil {
@@ -35,6 +35,9 @@ func (a *API) release(c *gin.Context) error {
 	released, err := a.deps.Releases.Release(c.Request.Context(), key, client(c), service)
 	if err != nil {
 		return err
+	}
+	if released.Credential != nil {
+		return ok(c, released.Credential)
 	}
 	c.Writer.Header()["Location"] = []string{released.Location}
 	c.Status(http.StatusTemporaryRedirect)

@@ -6,9 +6,9 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 
-	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/fault"
 	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/server/internal/platform"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 	"github.com/tvzero/tokenvault/server/internal/web"
 )
@@ -56,10 +56,7 @@ func showToken(v vaults.TokenView) tokenJSON {
 	if out.Tags == nil {
 		out.Tags = []string{}
 	}
-	if t.ExpiresAt != nil {
-		ms := t.ExpiresAt.UnixMilli()
-		out.ExpiryTime = &ms
-	}
+	out.ExpiryTime = milliseconds(t.ExpiresAt)
 	if t.SeenByServer() {
 		out.SeenByServer = &seenJSON{At: t.SeenAt.UTC(), Path: t.SeenPath}
 	}
@@ -74,7 +71,22 @@ func utc(t *time.Time) *time.Time {
 	return &u
 }
 
+func milliseconds(t *time.Time) *int64 {
+	if t == nil {
+		return nil
+	}
+	ms := t.UnixMilli()
+	return &ms
+}
+
 func (a *API) listTokens(c *gin.Context, p grants.Principal) error {
+	superseded, err := flag(c, "superseded")
+	if err != nil {
+		return err
+	}
+	if superseded {
+		return a.listSuperseded(c, p)
+	}
 	pg, err := page(c)
 	if err != nil {
 		return err
@@ -91,8 +103,14 @@ func (a *API) listTokens(c *gin.Context, p grants.Principal) error {
 	return ok(c, out)
 }
 
+// getToken answers with metadata and, if asked, reveals what a platform vault holds.
+// What a webhook keeps is not here to be revealed.
 func (a *API) getToken(c *gin.Context, p grants.Principal) error {
 	service, err := pathService(c)
+	if err != nil {
+		return err
+	}
+	reveal, err := flag(c, "reveal")
 	if err != nil {
 		return err
 	}
@@ -100,24 +118,18 @@ func (a *API) getToken(c *gin.Context, p grants.Principal) error {
 	if err != nil {
 		return err
 	}
-	return ok(c, showToken(v))
-}
-
-// putToken would store a credential in a platform vault. It never touches the
-// body, which may hold one, in either mode.
-func (a *API) putToken(c *gin.Context, p grants.Principal) error {
-	status, err := a.deps.Vault.Status(c.Request.Context(), p)
+	if !reveal || v.Trust != vaults.Sealed {
+		return ok(c, showToken(v))
+	}
+	secret, err := a.deps.Platform.Reveal(c.Request.Context(), p, client(c), platform.Ref{Service: service})
 	if err != nil {
 		return err
 	}
-	if status.Mode == models.ModeWebhook {
-		web.ConflictWith(c, fault.New(fault.WrongVaultMode,
-			"Your webhook has custody: this server takes no credentials. Ask POST /api/vault/store-ticket for a ticket and post the credential with it to the webhook's /v1/store; the body of this request was not read."))
-		return nil
+	out, err := revealed(showToken(v), secret)
+	if err != nil {
+		return err
 	}
-	web.ConflictWith(c, fault.New(fault.WrongVaultMode,
-		"Platform mode is not available in this version; bind a webhook first. The body of this request was not read."))
-	return nil
+	return ok(c, out)
 }
 
 type metadataBody struct {

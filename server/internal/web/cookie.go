@@ -1,9 +1,13 @@
 package web
 
 import (
+	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/gin-gonic/gin"
 )
 
 // Cookies reads and writes the server's cookies: HttpOnly, SameSite=Lax, for
@@ -33,6 +37,21 @@ func (k Cookies) Session(r *http.Request) string { return k.get(r, sessionCookie
 // SetSession signs the browser in until the session expires.
 func (k Cookies) SetSession(w http.ResponseWriter, token string, expires time.Time) {
 	k.set(w, &http.Cookie{Name: sessionCookie, Value: token, Expires: expires.UTC()})
+}
+
+// NextSession makes the token that follows a session's, and says until when it is
+// good.
+type NextSession func(ctx context.Context) (token string, expires time.Time, err error)
+
+// FollowSession gives the browser the session's next token. When there is none to
+// be had, the old one does for now: that is for the log, and for the next request.
+func FollowSession(c *gin.Context, k Cookies, next NextSession) {
+	token, expires, err := next(c.Request.Context())
+	if err != nil {
+		_ = c.Error(fmt.Errorf("web: the session keeps its token: %w", err))
+		return
+	}
+	k.SetSession(c.Writer, token, expires)
 }
 
 // EndSession makes the browser forget the session.

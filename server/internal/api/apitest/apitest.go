@@ -160,3 +160,15 @@ func (s *Spec) Transport(t testing.TB, next http.RoundTripper) http.RoundTripper
 	}
 	return &transport{report: func(text string) { t.Helper(); t.Error(text) }, spec: s, next: next}
 }
+
+// Extensions are the x-… fields of every operation, like x-scope of
+// "GET /api/tokens".
+func (s *Spec) Extensions() map[string]map[string]any {
+	out := map[string]map[string]any{}
+	for path, item := range s.doc.Paths.Map() {
+		for method, op := range item.Operations() {
+			out[method+" "+path] = op.Extensions
+		}
+	}
+	return out
+}
