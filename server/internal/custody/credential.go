@@ -29,9 +29,10 @@ func (c CEK) Seal(random io.Reader, t *models.Token, cr *models.Credential, secr
 	if !c.of(t, cr) {
 		return ErrOpen
 	}
+	context := credentialContext(t, cr)
 	within(func() {
 		var sealed []byte
-		if sealed, err = seal(random, c.bytes(), secret, credentialContext(t, cr)); err == nil {
+		if sealed, err = seal(random, c.bytes(), secret, context); err == nil {
 			cr.Sealed = sealed
 		}
 	})
@@ -44,7 +45,8 @@ func (c CEK) Open(t *models.Token, cr *models.Credential) (secret []byte, err er
 	if !c.of(t, cr) {
 		return nil, ErrOpen
 	}
-	within(func() { secret, err = open(c.bytes(), cr.Sealed, credentialContext(t, cr)) })
+	context := credentialContext(t, cr)
+	within(func() { secret, err = open(c.bytes(), cr.Sealed, context) })
 	return secret, err
 }
 
@@ -63,8 +65,9 @@ func (h *Holder) KeepCEK(c CEK) (models.CredentialKey, error) {
 	if h.grant.Kind != models.GrantAgentKey {
 		return models.CredentialKey{}, errNoAgent
 	}
+	salt := h.claims.saltOf(c.credentialID, c.epoch)
 	return h.keepCredentialKey(h.credentialKey(c, models.FormSlot, int64(h.claims.Slot)), func() (models.Opaque, error) {
-		return h.claims.wrap(c.Secret, forCEK, c.credentialID[:], number(c.epoch))
+		return h.claims.wrap(c.Secret, forCEK, salt)
 	})
 }
 
@@ -106,11 +109,12 @@ func (h *Holder) OpenCredentialKey(row *models.CredentialKey, sender *models.Gra
 	if row.AccountID != h.grant.AccountID || row.GrantID != h.grant.ID || h.grant.Kind != models.GrantAgentKey {
 		return CEK{}, ErrOpen
 	}
+	salt := h.claims.saltOf(row.CredentialID, row.Epoch)
 	within(func() {
 		var key Secret
 		switch {
 		case row.Form == models.FormSlot && row.Slot == int64(h.claims.Slot):
-			key, err = h.claims.unwrap(row.Wrapped, forCEK, row.CredentialID[:], number(row.Epoch))
+			key, err = h.claims.unwrap(row.Wrapped, forCEK, salt)
 		case row.Form == models.FormShared && row.Slot == models.WholeGrant:
 			key, err = h.openShared(row.Wrapped, row.SenderID, sender, sharedCEK, row.CredentialID[:], number(row.Epoch))
 		default:

@@ -11,7 +11,6 @@ package custody
 import (
 	"crypto/hkdf"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 )
 
@@ -29,25 +28,6 @@ var (
 	ErrRow = errors.New("custody: a row is not authentic")
 )
 
-// encode is the one encoding of contexts, salt lists and associated data: the
-// label, then for each field its length (4 bytes, big-endian) and its bytes.
-func encode(label string, fields ...[]byte) []byte {
-	size := len(label)
-	for _, f := range fields {
-		size += 4 + len(f)
-	}
-	out := append(make([]byte, 0, size), label...)
-	for _, f := range fields {
-		out = appendField(out, f)
-	}
-	return out
-}
-
-func appendField(out, field []byte) []byte {
-	out = binary.BigEndian.AppendUint32(out, uint32(len(field))) // #nosec G115 -- fields are short
-	return append(out, field...)
-}
-
 // derive is HKDF-SHA-256 (RFC 5869) to keySize bytes. No key derives from
 // nothing, which is what a cleared Secret has.
 func derive(secret, salt []byte, info string) ([]byte, error) {
@@ -56,6 +36,3 @@ func derive(secret, salt []byte, info string) ([]byte, error) {
 	}
 	return hkdf.Key(sha256.New, secret, salt, info, keySize)
 }
-
-func be32(v uint32) []byte { return binary.BigEndian.AppendUint32(nil, v) }
-func be64(v uint64) []byte { return binary.BigEndian.AppendUint64(nil, v) }

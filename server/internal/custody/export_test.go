@@ -3,6 +3,8 @@ package custody
 import (
 	"crypto/ecdh"
 
+	"github.com/google/uuid"
+
 	"github.com/tvzero/tokenvault/models"
 )
 
@@ -35,7 +37,12 @@ func Agree(private, public []byte) ([]byte, error) {
 func (s Secret) Bytes() []byte { return s.bytes() }
 
 // KEK is a slot's key-encryption key.
-func (c *Claims) KEK(use string, salt ...[]byte) ([]byte, error) { return c.kek(use, salt...) }
+func (c *Claims) KEK(use string) ([]byte, error) { return c.kek(use, c.salt()) }
+
+// KEKOf is one for a vault or credential, at a generation or epoch.
+func (c *Claims) KEKOf(use string, id uuid.UUID, number int64) ([]byte, error) {
+	return c.kek(use, c.saltOf(id, number))
+}
 
 // OpenShared opens bytes that another grant is said to have wrapped.
 func (h *Holder) OpenShared(wrapped []byte, sender *models.Grant) ([]byte, error) {

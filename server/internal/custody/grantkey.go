@@ -2,9 +2,12 @@ package custody
 
 import (
 	"crypto/ecdh"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/google/uuid"
 
 	"github.com/tvzero/tokenvault/models"
 )
@@ -43,22 +46,34 @@ const (
 	forCEK        = "/cek"    // salt: grant, slot, credential, epoch
 )
 
+// salt is that of the slot's own key, saltOf that of a key of its for something
+// else: a vault or credential, at a generation or epoch.
+func (c *Claims) salt() []byte {
+	e := encoder{make([]byte, 0, 60)}
+	e.id(c.GrantID)
+	e.text = binary.BigEndian.AppendUint32(e.size(4), c.Slot)
+	return e.text
+}
+
+func (c *Claims) saltOf(id uuid.UUID, number int64) []byte {
+	e := encoder{c.salt()}
+	e.id(id)
+	e.number(number)
+	return e.text
+}
+
 // kek is a key-encryption key of this token's slot; the caller clears it.
-func (c *Claims) kek(use string, salt ...[]byte) ([]byte, error) {
+func (c *Claims) kek(use string, salt []byte) ([]byte, error) {
 	kind := tokenKindOf(func(k *tokenKind) bool { return k.kind == c.Kind })
 	if kind == nil {
 		return nil, fmt.Errorf("custody: grants of kind %q have no keys", c.Kind)
 	}
-	text := encode("", c.GrantID[:], be32(c.Slot))
-	for _, field := range salt {
-		text = appendField(text, field)
-	}
-	return derive(c.Secret.bytes(), text, kind.kek+use)
+	return derive(c.Secret.bytes(), salt, kind.kek+use)
 }
 
 // wrap puts a key under one of this slot's key-encryption keys.
-func (c *Claims) wrap(key Secret, use string, salt ...[]byte) (models.Opaque, error) {
-	kek, err := c.kek(use, salt...)
+func (c *Claims) wrap(key Secret, use string, salt []byte) (models.Opaque, error) {
+	kek, err := c.kek(use, salt)
 	if err != nil {
 		return nil, err
 	}
@@ -67,8 +82,8 @@ func (c *Claims) wrap(key Secret, use string, salt ...[]byte) (models.Opaque, er
 }
 
 // unwrap is what wrap wrapped.
-func (c *Claims) unwrap(wrapped models.Opaque, use string, salt ...[]byte) (Secret, error) {
-	kek, err := c.kek(use, salt...)
+func (c *Claims) unwrap(wrapped models.Opaque, use string, salt []byte) (Secret, error) {
+	kek, err := c.kek(use, salt)
 	if err != nil {
 		return Secret{}, err
 	}
@@ -93,7 +108,7 @@ func (c *Claims) newGrantKey(random io.Reader) ([]byte, models.Opaque, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	wrapped, err := c.wrap(private, forPrivateKey)
+	wrapped, err := c.wrap(private, forPrivateKey, c.salt())
 	if err != nil {
 		return nil, nil, err
 	}
@@ -106,16 +121,17 @@ func (c *Claims) WrapGrantKey(private PrivateKey) (wrapped models.Opaque, err er
 	if private.held == nil || private.grantID != c.GrantID {
 		return nil, errors.New("custody: the private key of another grant")
 	}
-	within(func() { wrapped, err = c.wrap(private.Secret, forPrivateKey) })
+	within(func() { wrapped, err = c.wrap(private.Secret, forPrivateKey, c.salt()) })
 	return wrapped, err
 }
 
 // Unlock is what authenticates a token: the private key of its grant unwraps
 // under its KEK. ErrOpen when it does not.
 func (c *Claims) Unlock(wrapped models.Opaque) (err error) {
+	salt := c.salt()
 	within(func() {
 		var private Secret
-		if private, err = c.unwrap(wrapped, forPrivateKey); err == nil {
+		if private, err = c.unwrap(wrapped, forPrivateKey, salt); err == nil {
 			private.Clear()
 		}
 	})

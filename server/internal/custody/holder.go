@@ -86,7 +86,7 @@ func (h *Holder) openPrivate() (PrivateKey, error) {
 	if h.private.bytes() != nil {
 		return h.private, nil
 	}
-	key, err := h.claims.unwrap(h.wrapped, forPrivateKey)
+	key, err := h.claims.unwrap(h.wrapped, forPrivateKey, h.claims.salt())
 	if err != nil {
 		return PrivateKey{}, err
 	}

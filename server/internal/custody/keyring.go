@@ -22,7 +22,7 @@ type Keyring struct {
 // A serverKey is one key with what is derived from it for all its uses.
 type serverKey struct {
 	master   []byte // tokens derive a key each from it
-	row      []byte // HMAC key of authenticated rows
+	rows     authenticators
 	seal     []byte // binding secrets
 	audit    []byte // Ed25519 seed of checkpoints
 	password []byte // HMAC key of passwords, before they are hashed
@@ -59,7 +59,7 @@ func ParseKeyring(text string) (*Keyring, error) {
 func expand(master []byte) (*serverKey, error) {
 	k := &serverKey{master: master}
 	var err error
-	if k.row, err = derive(master, nil, "tokenvault/row/v1"); err != nil {
+	if k.rows.key, err = derive(master, nil, "tokenvault/row/v1"); err != nil {
 		return nil, err
 	}
 	if k.seal, err = derive(master, nil, webhookSecretLabel); err != nil {

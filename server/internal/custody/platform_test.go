@@ -164,26 +164,24 @@ func (s *stage) successor() *models.Successor {
 func TestKeyEncryptionKeysAreAsAnotherImplementationDerivesThem(t *testing.T) {
 	t.Parallel()
 	p := known[knownPlatform](t, "platform")
-	number := func(n byte) []byte { return []byte{0, 0, 0, 0, 0, 0, 0, n} }
 	for _, k := range append(knownTokens(t), p.Tokens.Session, p.Tokens.APIKey, p.Tokens.Agent) {
 		c, err := keyring(t).OpenToken(k.Token)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for use, want := range map[string]struct {
-			key  []byte
-			salt [][]byte
-		}{
-			"/x25519": {k.KEKs.X25519, nil},
-			"/dek":    {k.KEKs.DEK, [][]byte{p.Vault[:], number(byte(p.Generation))}},
-			"/cek":    {k.KEKs.CEK, [][]byte{p.Credential[:], number(byte(p.Epoch))}},
-		} {
-			got, err := c.KEK(use, want.salt...)
+		expect := func(use string, want, got []byte, err error) {
+			t.Helper()
 			if err != nil {
 				t.Fatalf("%s%s: %v", k.Name, use, err)
 			}
-			same(t, k.Name+use, got, want.key)
+			same(t, k.Name+use, got, want)
 		}
+		got, err := c.KEK("/x25519")
+		expect("/x25519", k.KEKs.X25519, got, err)
+		got, err = c.KEKOf("/dek", p.Vault, p.Generation)
+		expect("/dek", k.KEKs.DEK, got, err)
+		got, err = c.KEKOf("/cek", p.Credential, p.Epoch)
+		expect("/cek", k.KEKs.CEK, got, err)
 	}
 }
 

@@ -3,9 +3,8 @@ package custody
 import (
 	"crypto/hmac"
 	"crypto/sha256"
-	"time"
-
-	"github.com/google/uuid"
+	"hash"
+	"sync"
 
 	"github.com/tvzero/tokenvault/models"
 )
@@ -15,153 +14,208 @@ import (
 // writer of the database; it does not stop who runs the server.
 
 // SignGrant authenticates a grant's steering fields under the current key.
-func (k *Keyring) SignGrant(g *models.Grant) { g.KeyID, g.MAC = k.sign(grantRow(g)) }
+func (k *Keyring) SignGrant(g *models.Grant) {
+	g.KeyID, g.MAC = k.sign("grants", func(e *encoder) { grantRow(e, g) })
+}
 
 // CheckGrant reports ErrRow or ErrKeyID unless the grant is as it was signed.
-func (k *Keyring) CheckGrant(g *models.Grant) error { return k.check(g.KeyID, g.MAC, grantRow(g)) }
+func (k *Keyring) CheckGrant(g *models.Grant) error {
+	return k.check(g.KeyID, g.MAC, "grants", func(e *encoder) { grantRow(e, g) })
+}
+
+func grantRow(e *encoder, g *models.Grant) {
+	e.id(g.AccountID)
+	e.id(g.ID)
+	e.string(string(g.Kind))
+	e.optionalID(g.AgentID)
+	e.optionalID(g.VaultID)
+	e.bytes(g.PublicKey)
+	e.time(g.CreatedAt)
+	e.optionalTime(g.ExpiresAt)
+	for _, scope := range g.Scopes { // nothing follows, so that their number is certain
+		e.string(scope)
+	}
+}
 
 // SignGrantKey authenticates a slot of a grant under the current key.
-func (k *Keyring) SignGrantKey(g *models.GrantKey) { g.KeyID, g.MAC = k.sign(grantKeyRow(g)) }
+func (k *Keyring) SignGrantKey(g *models.GrantKey) {
+	g.KeyID, g.MAC = k.sign("grant_keys", func(e *encoder) { grantKeyRow(e, g) })
+}
 
 // CheckGrantKey reports ErrRow or ErrKeyID unless the slot is as it was signed.
 func (k *Keyring) CheckGrantKey(g *models.GrantKey) error {
-	return k.check(g.KeyID, g.MAC, grantKeyRow(g))
+	return k.check(g.KeyID, g.MAC, "grant_keys", func(e *encoder) { grantKeyRow(e, g) })
+}
+
+func grantKeyRow(e *encoder, g *models.GrantKey) {
+	e.id(g.AccountID)
+	e.id(g.GrantID)
+	e.number(g.Slot)
+	e.number(int64(g.TokenKeyID))
+	e.bytes(g.WrappedPrivateKey)
+	e.time(g.IssuedAt)
+	e.optionalTime(g.ExpiresAt)
 }
 
 // SignCredentialGrant authenticates a credential grant under the current key.
 func (k *Keyring) SignCredentialGrant(g *models.CredentialGrant) {
-	g.KeyID, g.MAC = k.sign(credentialGrantRow(g))
+	g.KeyID, g.MAC = k.sign("credential_grants", func(e *encoder) { credentialGrantRow(e, g) })
 }
 
 // CheckCredentialGrant reports ErrRow or ErrKeyID unless the credential grant is
 // as it was signed.
 func (k *Keyring) CheckCredentialGrant(g *models.CredentialGrant) error {
-	return k.check(g.KeyID, g.MAC, credentialGrantRow(g))
+	return k.check(g.KeyID, g.MAC, "credential_grants", func(e *encoder) { credentialGrantRow(e, g) })
 }
 
-// A row is a table's name and the fields that its MAC covers, in order.
-type row struct {
-	table  string
-	fields [][]byte
+func credentialGrantRow(e *encoder, g *models.CredentialGrant) {
+	e.id(g.AccountID)
+	e.id(g.AgentID)
+	e.string(g.ServiceName)
+	e.id(g.TokenID)
+	e.string(string(g.RefreshPolicy))
+	e.optionalTime(g.ExpiresAt)
+	e.time(g.CreatedAt)
 }
 
-func grantRow(g *models.Grant) row {
-	r := row{"grants", [][]byte{
-		g.AccountID[:], g.ID[:], []byte(g.Kind), optional(g.AgentID), optional(g.VaultID),
-		g.PublicKey, micros(&g.CreatedAt), micros(g.ExpiresAt),
-	}}
-	for _, scope := range g.Scopes {
-		r.fields = append(r.fields, []byte(scope))
-	}
-	return r
+// SignVault authenticates a platform vault under the current key. That a rotation
+// is due is not covered: it is a mark, made by whoever ends a grant.
+func (k *Keyring) SignVault(v *models.Vault) {
+	v.KeyID, v.MAC = k.sign("vaults", func(e *encoder) { vaultRow(e, v) })
 }
-
-func grantKeyRow(g *models.GrantKey) row {
-	return row{"grant_keys", [][]byte{
-		g.AccountID[:], g.GrantID[:], be64(uint64(g.Slot)), be64(uint64(g.TokenKeyID)), // #nosec G115 -- encodings
-		g.WrappedPrivateKey, micros(&g.IssuedAt), micros(g.ExpiresAt),
-	}}
-}
-
-func credentialGrantRow(g *models.CredentialGrant) row {
-	return row{"credential_grants", [][]byte{
-		g.AccountID[:], g.AgentID[:], []byte(g.ServiceName), g.TokenID[:], []byte(g.RefreshPolicy),
-		micros(g.ExpiresAt), micros(&g.CreatedAt),
-	}}
-}
-
-// SignVault authenticates a platform vault under the current key.
-func (k *Keyring) SignVault(v *models.Vault) { v.KeyID, v.MAC = k.sign(vaultRow(v)) }
 
 // CheckVault reports ErrRow or ErrKeyID unless the vault is as it was signed.
-func (k *Keyring) CheckVault(v *models.Vault) error { return k.check(v.KeyID, v.MAC, vaultRow(v)) }
+func (k *Keyring) CheckVault(v *models.Vault) error {
+	return k.check(v.KeyID, v.MAC, "vaults", func(e *encoder) { vaultRow(e, v) })
+}
+
+func vaultRow(e *encoder, v *models.Vault) {
+	e.id(v.AccountID)
+	e.id(v.ID)
+	e.string(string(v.Mode))
+	e.time(v.CreatedAt)
+	e.number(v.Generation)
+}
 
 // SignVaultKey authenticates a wrapped vault key under the current key.
-func (k *Keyring) SignVaultKey(v *models.VaultKey) { v.KeyID, v.MAC = k.sign(vaultKeyRow(v)) }
+func (k *Keyring) SignVaultKey(v *models.VaultKey) {
+	v.KeyID, v.MAC = k.sign("vault_keys", func(e *encoder) { vaultKeyRow(e, v) })
+}
 
 // CheckVaultKey reports ErrRow or ErrKeyID unless the wrapped key is as it was
 // signed.
 func (k *Keyring) CheckVaultKey(v *models.VaultKey) error {
-	return k.check(v.KeyID, v.MAC, vaultKeyRow(v))
+	return k.check(v.KeyID, v.MAC, "vault_keys", func(e *encoder) { vaultKeyRow(e, v) })
+}
+
+func vaultKeyRow(e *encoder, v *models.VaultKey) {
+	e.id(v.AccountID)
+	e.id(v.GrantID)
+	e.id(v.VaultID)
+	e.number(v.Generation)
+	e.number(v.Slot)
+	e.string(string(v.Form))
+	e.optionalID(v.SenderID)
+	e.bytes(v.Wrapped)
+	e.time(v.CreatedAt)
 }
 
 // SignCredentialKey authenticates an agent's wrapped key under the current key.
 func (k *Keyring) SignCredentialKey(c *models.CredentialKey) {
-	c.KeyID, c.MAC = k.sign(credentialKeyRow(c))
+	c.KeyID, c.MAC = k.sign("credential_keys", func(e *encoder) { credentialKeyRow(e, c) })
 }
 
 // CheckCredentialKey reports ErrRow or ErrKeyID unless the wrapped key is as it
 // was signed.
 func (k *Keyring) CheckCredentialKey(c *models.CredentialKey) error {
-	return k.check(c.KeyID, c.MAC, credentialKeyRow(c))
+	return k.check(c.KeyID, c.MAC, "credential_keys", func(e *encoder) { credentialKeyRow(e, c) })
+}
+
+func credentialKeyRow(e *encoder, c *models.CredentialKey) {
+	e.id(c.AccountID)
+	e.id(c.CredentialID)
+	e.id(c.GrantID)
+	e.number(c.Slot)
+	e.number(c.Epoch)
+	e.string(string(c.Form))
+	e.optionalID(c.SenderID)
+	e.bytes(c.Wrapped)
+	e.time(c.CreatedAt)
 }
 
 // SignEscrow authenticates an escrow under the current key: anew after each
 // transition.
-func (k *Keyring) SignEscrow(e *models.Escrow) { e.KeyID, e.MAC = k.sign(escrowRow(e)) }
+func (k *Keyring) SignEscrow(e *models.Escrow) {
+	e.KeyID, e.MAC = k.sign("escrows", func(to *encoder) { escrowRow(to, e) })
+}
 
 // CheckEscrow reports ErrRow or ErrKeyID unless the escrow is as it was signed.
-func (k *Keyring) CheckEscrow(e *models.Escrow) error { return k.check(e.KeyID, e.MAC, escrowRow(e)) }
-
-func vaultRow(v *models.Vault) row {
-	return row{"vaults", [][]byte{v.AccountID[:], v.ID[:], []byte(v.Mode), micros(&v.CreatedAt), number(v.Generation)}}
+func (k *Keyring) CheckEscrow(e *models.Escrow) error {
+	return k.check(e.KeyID, e.MAC, "escrows", func(to *encoder) { escrowRow(to, e) })
 }
 
-func vaultKeyRow(v *models.VaultKey) row {
-	return row{"vault_keys", [][]byte{
-		v.AccountID[:], v.GrantID[:], v.VaultID[:], number(v.Generation), number(v.Slot), []byte(v.Form),
-		optional(v.SenderID), v.Wrapped, micros(&v.CreatedAt),
-	}}
+func escrowRow(to *encoder, e *models.Escrow) {
+	to.id(e.AccountID)
+	to.id(e.ID)
+	to.id(e.VaultID)
+	to.number(e.Generation)
+	to.id(e.FromID)
+	to.id(e.ToID)
+	to.bytes(e.Wrapped)
+	to.string(string(e.State))
+	to.time(e.CreatedAt)
+	to.time(e.ExpiresAt)
+	to.optionalTime(e.EndedAt)
 }
 
-func credentialKeyRow(c *models.CredentialKey) row {
-	return row{"credential_keys", [][]byte{
-		c.AccountID[:], c.CredentialID[:], c.GrantID[:], number(c.Slot), number(c.Epoch), []byte(c.Form),
-		optional(c.SenderID), c.Wrapped, micros(&c.CreatedAt),
-	}}
+func (k *Keyring) sign(table string, fields func(*encoder)) (int, models.Opaque) {
+	a := k.now().rows.take()
+	defer k.now().rows.put(a)
+	return k.current, append(models.Opaque(nil), a.mac(k.current, table, fields)...)
 }
 
-func escrowRow(e *models.Escrow) row {
-	return row{"escrows", [][]byte{
-		e.AccountID[:], e.ID[:], e.VaultID[:], number(e.Generation), e.FromID[:], e.ToID[:], e.Wrapped, []byte(e.State),
-		micros(&e.CreatedAt), micros(&e.ExpiresAt), micros(e.EndedAt),
-	}}
-}
-
-func number(v int64) []byte { return be64(uint64(v)) } // #nosec G115 -- an encoding
-
-func (k *Keyring) sign(r row) (int, models.Opaque) {
-	return k.current, k.mac(k.now(), k.current, r)
-}
-
-func (k *Keyring) check(keyID int, mac models.Opaque, r row) error {
+func (k *Keyring) check(keyID int, mac models.Opaque, table string, fields func(*encoder)) error {
 	key, err := k.key(keyID)
 	if err != nil {
 		return err
 	}
-	if !hmac.Equal(mac, k.mac(key, keyID, r)) {
+	a := key.rows.take()
+	defer key.rows.put(a)
+	if !hmac.Equal(mac, a.mac(keyID, table, fields)) {
 		return ErrRow
 	}
 	return nil
 }
 
-func (k *Keyring) mac(key *serverKey, keyID int, r row) []byte {
-	h := hmac.New(sha256.New, key.row)
-	h.Write(encode("tokenvault/row/v1", append([][]byte{[]byte(r.table), be32(uint32(keyID))}, r.fields...)...)) // #nosec G115 -- 0–255
-	return h.Sum(nil)
+// authenticators are the HMACs of one server key for rows, several of which are
+// checked at every request: made once, and used again.
+type authenticators struct {
+	key  []byte
+	free sync.Pool // of *authenticator
 }
 
-// optional and micros encode absence as no bytes, which no value has.
-func optional(id *uuid.UUID) []byte {
-	if id == nil {
-		return nil
-	}
-	return id[:]
+type authenticator struct {
+	hmac hash.Hash
+	text encoder
+	sum  []byte
 }
 
-func micros(t *time.Time) []byte {
-	if t == nil {
-		return nil
+func (p *authenticators) take() *authenticator {
+	if a, ok := p.free.Get().(*authenticator); ok {
+		return a
 	}
-	return be64(uint64(t.UnixMicro())) // #nosec G115 -- an encoding
+	return &authenticator{hmac: hmac.New(sha256.New, p.key), sum: make([]byte, 0, sha256.Size)}
+}
+
+func (p *authenticators) put(a *authenticator) { p.free.Put(a) }
+
+// mac is good until the authenticator is put back.
+func (a *authenticator) mac(keyID int, table string, fields func(*encoder)) []byte {
+	a.text.text = append(a.text.text[:0], "tokenvault/row/v1"...)
+	a.text.string(table)
+	a.text.bytes(be32(uint32(keyID))) // #nosec G115 -- 0–255
+	fields(&a.text)
+	a.hmac.Reset()
+	a.hmac.Write(a.text.text)
+	return a.hmac.Sum(a.sum)
 }

@@ -81,11 +81,6 @@ func (k *Keyring) sealToken(random io.Reader, c *Claims) (text string, keyID int
 
 // OpenToken reads a token's text. Every failure is ErrToken.
 func (k *Keyring) OpenToken(text string) (c Claims, err error) {
-	within(func() { c, err = k.openToken(text) })
-	return c, err
-}
-
-func (k *Keyring) openToken(text string) (Claims, error) {
 	name, encoded, ok := strings.Cut(text, "_")
 	kind := tokenKindOf(func(k *tokenKind) bool { return k.prefix == name })
 	if !ok || kind == nil || len(encoded) != base64.RawURLEncoding.EncodedLen(payloadSize) {
@@ -95,19 +90,27 @@ func (k *Keyring) openToken(text string) (Claims, error) {
 	if err != nil || len(payload) != payloadSize { // DecodeString passes over line breaks
 		return Claims{}, ErrToken
 	}
-	salt, nonce := payload[1:1+saltSize], payload[1+saltSize:1+saltSize+nonceSize]
-	aead, err := k.tokenCipher(int(payload[0]), salt)
+	context := tokenContext(name, payload[0], payload[1:1+saltSize])
+	within(func() { c, err = k.openPayload(kind.kind, payload, context) })
+	return c, err
+}
+
+func (k *Keyring) openPayload(kind models.GrantKind, payload, context []byte) (Claims, error) {
+	aead, err := k.tokenCipher(int(payload[0]), payload[1:1+saltSize])
 	if err != nil {
 		return Claims{}, ErrToken
 	}
-	sealed := payload[1+saltSize+nonceSize:]
-	plain, err := aead.Open(sealed[:0], nonce, sealed, tokenContext(name, payload[0], salt))
-	if err != nil || len(plain) != plainSize || plain[0] != tokenVersion {
+	nonce, sealed := payload[1+saltSize:1+saltSize+nonceSize], payload[1+saltSize+nonceSize:]
+	plain, err := aead.Open(sealed[:0], nonce, sealed, context)
+	if err != nil || len(plain) != plainSize {
 		return Claims{}, ErrToken
 	}
 	defer clear(plain)
+	if plain[0] != tokenVersion {
+		return Claims{}, ErrToken
+	}
 	return Claims{
-		Kind:      kind.kind,
+		Kind:      kind,
 		AccountID: uuid.UUID(plain[1:17]),
 		GrantID:   uuid.UUID(plain[17:33]),
 		Slot:      binary.BigEndian.Uint32(plain[33:37]),

@@ -228,19 +228,3 @@ func FuzzOpenToken(f *testing.F) {
 		}
 	})
 }
-
-// BenchmarkAuthentication is what a token that no cache knows costs, but for
-// the database.
-func BenchmarkAuthentication(b *testing.B) {
-	ring, k := keyring(b), knownTokens(b)[1]
-	b.ReportAllocs()
-	for b.Loop() {
-		c, err := ring.OpenToken(k.Token)
-		if err != nil {
-			b.Fatal(err)
-		}
-		if err := c.Unlock(models.Opaque(k.Wrapped)); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

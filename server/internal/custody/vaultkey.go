@@ -37,9 +37,10 @@ func (d DEK) Vault() (id uuid.UUID, generation int64) { return d.vaultID, d.gene
 // CEK is the key of a credential at an epoch: HKDF(DEK, salt = credential id,
 // epoch; "tokenvault/credential/v1").
 func (d DEK) CEK(credentialID uuid.UUID, epoch int64) (c CEK, err error) {
+	salt := encode("", credentialID[:], number(epoch))
 	within(func() {
 		var key []byte
-		if key, err = derive(d.bytes(), encode("", credentialID[:], number(epoch)), credentialLabel); err == nil {
+		if key, err = derive(d.bytes(), salt, credentialLabel); err == nil {
 			c = CEK{holdSecret(key), credentialID, epoch}
 		}
 	})
@@ -48,8 +49,9 @@ func (d DEK) CEK(credentialID uuid.UUID, epoch int64) (c CEK, err error) {
 
 // KeepDEK wraps a vault's key for the holder's own slot.
 func (h *Holder) KeepDEK(d DEK) (models.VaultKey, error) {
+	salt := h.claims.saltOf(d.vaultID, d.generation)
 	return h.keepVaultKey(h.vaultKey(d, models.FormSlot, int64(h.claims.Slot)), func() (models.Opaque, error) {
-		return h.claims.wrap(d.Secret, forDEK, d.vaultID[:], number(d.generation))
+		return h.claims.wrap(d.Secret, forDEK, salt)
 	})
 }
 
@@ -114,11 +116,12 @@ func (h *Holder) OpenVaultKey(row *models.VaultKey, sender *models.Grant) (d DEK
 	if row.AccountID != h.grant.AccountID || row.GrantID != h.grant.ID || h.grant.Kind == models.GrantAgentKey {
 		return DEK{}, ErrOpen
 	}
+	salt := h.claims.saltOf(row.VaultID, row.Generation)
 	within(func() {
 		var key Secret
 		switch {
 		case row.Form == models.FormSlot && row.Slot == int64(h.claims.Slot):
-			key, err = h.claims.unwrap(row.Wrapped, forDEK, row.VaultID[:], number(row.Generation))
+			key, err = h.claims.unwrap(row.Wrapped, forDEK, salt)
 		case row.Form == models.FormShared && row.Slot == models.WholeGrant:
 			key, err = h.openShared(row.Wrapped, row.SenderID, sender, sharedDEK, row.VaultID[:], number(row.Generation))
 		case row.Form == models.FormHandOver && row.Slot == models.WholeGrant:
