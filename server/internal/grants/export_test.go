@@ -1,0 +1,4 @@
+package grants
+
+// MaxKeys is for tests.
+const MaxKeys = maxKeys
