@@ -350,3 +350,38 @@ func (v *notedVaults) Settle(ctx context.Context, h *custody.Holder) error {
 	}
 	return v.note("settle", " %s/%d", h.Grant().ID, h.Slot())
 }
+
+// frail is a service with another record, or other slots.
+func (h *house) frail(record grants.Recorder, slots grants.Slots) *grants.Service {
+	return grants.New(grants.Deps{
+		Store: h.store, Rows: h.store, Slots: slots, VaultRows: h.store, Vaults: h.vaults, Audit: record,
+		Keys: h.keys, Gate: h.gate, Now: h.now, Random: rand.Reader, Logger: slog.New(slog.DiscardHandler),
+	})
+}
+
+// A brokenRecord records nothing while it has an error.
+type brokenRecord struct {
+	grants.Recorder
+	err error
+}
+
+func (b *brokenRecord) Record(ctx context.Context, e audit.Event) error {
+	if b.err != nil {
+		return b.err
+	}
+	return b.Recorder.Record(ctx, e)
+}
+
+// awaySlots cannot say who follows whom.
+type awaySlots struct{ *store.Store }
+
+func (awaySlots) Successor(context.Context, uuid.UUID, uuid.UUID, uint32) (models.Successor, error) {
+	return models.Successor{}, errAway
+}
+
+// newDeafGate is the gate of a replica that is told of no change.
+func newDeafGate(h *house) *cache.Gate {
+	gate := cache.NewGate(h.now)
+	gate.Open()
+	return gate
+}
