@@ -19,10 +19,11 @@ import (
 const syncBatch = 500
 
 // SyncTokens brings the index of a vault in line with what its webhook reported.
-// By service name: a known token keeps its id, its times of creation and what it
-// says of being seen by the server; a new one gets an id if found has none; of
-// duplicates in found the last counts. Only rows that differ are written. With
-// complete, found is the whole vault, and tokens that are not in it are removed.
+// By service name: a known token keeps its id, its times of creation and, unless
+// the report says more, what it says of being seen by the server; a new one gets an
+// id if found has none; of duplicates in found the last counts. Only rows that differ
+// are written. With complete, found is the whole vault, and tokens that are not in it
+// are removed.
 //
 // It works in batches, each a transaction unless ctx carries one. After an error
 // the batches before it hold; changed counts the rows that were inserted,
@@ -183,10 +184,11 @@ func (y *tokenSync) remove(db *gorm.DB, gone map[string]models.Token) error {
 	return nil
 }
 
-// reportedColumns are those that a webhook decides, and the time of update.
+// reportedColumns are those that a webhook decides, what is known to be seen by the
+// server, and the time of update.
 func reportedColumns() []string {
 	return []string{"token_type", "display_name", "notes", "tags", "provider", "creation_id", "expires_at", "has_refresh_token",
-		"has_certificate", "has_private_key", "has_ssh_key", "has_totp_secret", "stored_at", "updated_at"}
+		"has_certificate", "has_private_key", "has_ssh_key", "has_totp_secret", "stored_at", "seen_at", "seen_path", "seen_creation_id", "updated_at"}
 }
 
 // merged is what the index should hold for a token that was found, and whether
@@ -203,7 +205,10 @@ func merged(old models.Token, known bool, found models.Token, now time.Time) (mo
 		return found, true
 	}
 	found.ID, found.CreatedAt = old.ID, old.CreatedAt
-	found.SeenAt, found.SeenPath, found.SeenCreationID = old.SeenAt, old.SeenPath, old.SeenCreationID
+	// What the server saw is a fact that no report takes back; one may add to it.
+	if found.SeenAt == nil || old.SeenAt != nil && old.SeenCreationID == found.SeenCreationID {
+		found.SeenAt, found.SeenPath, found.SeenCreationID = old.SeenAt, old.SeenPath, old.SeenCreationID
+	}
 	found.UpdatedAt = now
 	return found, !sameReport(old, found)
 }
@@ -213,7 +218,8 @@ func sameReport(a, b models.Token) bool {
 		slices.Equal(a.Tags, b.Tags) && a.Provider == b.Provider && a.CreationID == b.CreationID &&
 		sameTime(a.ExpiresAt, b.ExpiresAt) && a.HasRefreshToken == b.HasRefreshToken &&
 		a.HasCertificate == b.HasCertificate && a.HasPrivateKey == b.HasPrivateKey && a.HasSSHKey == b.HasSSHKey &&
-		a.HasTOTPSecret == b.HasTOTPSecret && sameTime(a.StoredAt, b.StoredAt)
+		a.HasTOTPSecret == b.HasTOTPSecret && sameTime(a.StoredAt, b.StoredAt) &&
+		sameTime(a.SeenAt, b.SeenAt) && a.SeenPath == b.SeenPath && a.SeenCreationID == b.SeenCreationID
 }
 
 func sameTime(a, b *time.Time) bool {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"pgregory.net/rapid"
@@ -53,6 +54,36 @@ func TestSyncKeepsWhatTheIndexAlreadyKnows(t *testing.T) {
 		again, err := s.Token(t.Context(), vault.AccountID, vault.ID, "github")
 		ok(t, err)
 		same(t, "token after a sync without news", again, want)
+	})
+}
+
+func TestAReportMayAddThatTheServerSawAToken(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		vault := newVault(t, s, models.ModeWebhook)
+		sync := func(found models.Token, changed int) models.Token {
+			n, err := s.SyncTokens(t.Context(), vault.AccountID, vault.ID, []models.Token{found}, true)
+			ok(t, err)
+			same(t, "changed", n, changed)
+			got, err := s.Token(t.Context(), vault.AccountID, vault.ID, "github")
+			ok(t, err)
+			return got
+		}
+		seen := func(creation, path string) models.Token {
+			x := reported("github", creation)
+			x.SeenAt, x.SeenPath, x.SeenCreationID = models.StampPtr(at), path, creation
+			return x
+		}
+		same(t, "a new token", sync(reported("github", "1"), 1).SeenByServer(), false)
+		got := sync(seen("1", "moved"), 1)
+		same(t, "the same, seen", got.SeenByServer(), true)
+		same(t, "path", got.SeenPath, "moved")
+		later := seen("1", "otherwise")
+		later.SeenAt = models.StampPtr(at.Add(time.Hour))
+		same(t, "what is known of a creation stays", sync(later, 0), got)
+		same(t, "a report that says nothing takes nothing back", sync(reported("github", "1"), 0), got)
+		same(t, "replaced", sync(reported("github", "2"), 1).SeenByServer(), false)
+		same(t, "replaced by one that was seen", sync(seen("3", "moved"), 1).SeenByServer(), true)
 	})
 }
 

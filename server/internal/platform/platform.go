@@ -141,6 +141,7 @@ type Deps struct {
 	PlainHTTP   bool         // credentials may name hosts on plain http: development and tests
 	Gate        *cache.Gate
 	Now         func() time.Time
+	Clock       func(ctx context.Context) (time.Time, error) // the database's time, by which offers expire; nil: Now
 	Random      io.Reader
 	Logger      *slog.Logger
 }
