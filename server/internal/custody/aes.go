@@ -69,21 +69,22 @@ func wrap(kek, key []byte) ([]byte, error) {
 	return josecipher.KeyWrap(block, key)
 }
 
-// unwrap is the key that wrap wrapped, or ErrOpen: AES-KW checks itself.
-func unwrap(kek, wrapped []byte) (Secret, error) {
+// unwrap is the key that wrap wrapped, or ErrOpen: AES-KW checks itself. The
+// caller clears it.
+func unwrap(kek, wrapped []byte) ([]byte, error) {
 	if len(kek) != keySize {
-		return Secret{}, errCleared
+		return nil, errCleared
 	}
 	if len(wrapped) != wrappedSize {
-		return Secret{}, ErrOpen
+		return nil, ErrOpen
 	}
 	block, err := aes.NewCipher(kek)
 	if err != nil {
-		return Secret{}, err
+		return nil, err
 	}
 	key, err := josecipher.KeyUnwrap(block, wrapped)
 	if err != nil {
-		return Secret{}, ErrOpen
+		return nil, ErrOpen
 	}
-	return holdSecret(key), nil
+	return key, nil
 }

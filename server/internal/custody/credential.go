@@ -111,7 +111,7 @@ func (h *Holder) OpenCredentialKey(row *models.CredentialKey, sender *models.Gra
 	}
 	salt := h.claims.saltOf(row.CredentialID, row.Epoch)
 	within(func() {
-		var key Secret
+		var key []byte
 		switch {
 		case row.Form == models.FormSlot && row.Slot == int64(h.claims.Slot):
 			key, err = h.claims.unwrap(row.Wrapped, forCEK, salt)
@@ -121,7 +121,7 @@ func (h *Holder) OpenCredentialKey(row *models.CredentialKey, sender *models.Gra
 			err = ErrOpen
 		}
 		if err == nil {
-			c = CEK{key, row.CredentialID, row.Epoch}
+			c = CEK{holdSecret(key), row.CredentialID, row.Epoch}
 		}
 	})
 	return c, err

@@ -28,6 +28,7 @@ func (e *encoder) bytes(v []byte)   { e.text = appendField(e.text, v) }
 func (e *encoder) string(v string)  { e.text = append(e.size(len(v)), v...) }
 func (e *encoder) id(v uuid.UUID)   { e.text = append(e.size(len(v)), v[:]...) }
 func (e *encoder) number(v int64)   { e.text = binary.BigEndian.AppendUint64(e.size(8), uint64(v)) } // #nosec G115 -- an encoding
+func (e *encoder) uint32(v uint32)  { e.text = binary.BigEndian.AppendUint32(e.size(4), v) }
 func (e *encoder) time(v time.Time) { e.number(v.UnixMicro()) }
 
 // Absence is no bytes, which no value has.

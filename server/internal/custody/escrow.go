@@ -39,9 +39,9 @@ func (h *Holder) OpenEscrow(e *models.Escrow, from *models.Grant) (d DEK, err er
 		return DEK{}, ErrOpen
 	}
 	within(func() {
-		var key Secret
+		var key []byte
 		if key, err = h.openShared(e.Wrapped, &e.FromID, from, sharedEscrow, e.ID[:], e.VaultID[:], number(e.Generation)); err == nil {
-			d = DEK{key, e.VaultID, e.Generation}
+			d = DEK{holdSecret(key), e.VaultID, e.Generation}
 		}
 	})
 	return d, err

@@ -15,14 +15,8 @@ var (
 	Seal   = seal
 	Open   = open
 	Wrap   = wrap
-	NewGCM = newGCM
+	Unwrap = unwrap
 )
-
-// Unwrap is unwrap, and the key itself.
-func Unwrap(kek, wrapped []byte) ([]byte, error) {
-	key, err := unwrap(kek, wrapped)
-	return key.bytes(), err
-}
 
 // Agree is agree, of a private key's bytes.
 func Agree(private, public []byte) ([]byte, error) {
@@ -36,16 +30,20 @@ func Agree(private, public []byte) ([]byte, error) {
 // Bytes is the key itself.
 func (s Secret) Bytes() []byte { return s.bytes() }
 
-// KEK is a slot's key-encryption key.
-func (c *Claims) KEK(use string) ([]byte, error) { return c.kek(use, c.salt()) }
-
-// KEKOf is one for a vault or credential, at a generation or epoch.
-func (c *Claims) KEKOf(use string, id uuid.UUID, number int64) ([]byte, error) {
-	return c.kek(use, c.saltOf(id, number))
+// KEKs are a slot's key-encryption keys, for a vault at a generation and for a
+// credential at an epoch.
+func (c *Claims) KEKs(vault uuid.UUID, generation int64, credential uuid.UUID, epoch int64) (x25519, dek, cek []byte, err error) {
+	if x25519, err = c.kek(forPrivateKey, c.salt()); err != nil {
+		return nil, nil, nil, err
+	}
+	if dek, err = c.kek(forDEK, c.saltOf(vault, generation)); err != nil {
+		return nil, nil, nil, err
+	}
+	cek, err = c.kek(forCEK, c.saltOf(credential, epoch))
+	return x25519, dek, cek, err
 }
 
 // OpenShared opens bytes that another grant is said to have wrapped.
 func (h *Holder) OpenShared(wrapped []byte, sender *models.Grant) ([]byte, error) {
-	key, err := h.openShared(wrapped, &sender.ID, sender, sharedDEK)
-	return key.bytes(), err
+	return h.openShared(wrapped, &sender.ID, sender, sharedDEK)
 }

@@ -2,7 +2,6 @@ package custody
 
 import (
 	"crypto/ecdh"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -13,20 +12,26 @@ import (
 )
 
 // A kind of token: how its text begins, so that people and scanners know it, and
-// the label of its key-encryption keys.
+// the labels of its key-encryption keys.
 type tokenKind struct {
 	kind   models.GrantKind
 	prefix string
-	kek    string
+	keks   [3]string // by keyUse
 }
 
 var tokenKinds = [...]tokenKind{
-	{models.GrantSession, "tcs", "tokenvault/kek/v1/session"},
-	{models.GrantAPIKey, "tck", "tokenvault/kek/v1/api-key"},
-	{models.GrantAgentKey, "tvagent", "tokenvault/kek/v1/agent-key"},
-	{models.GrantOAuthAccess, "tca", "tokenvault/kek/v1/oauth-access"},
-	{models.GrantOAuthRefresh, "tcr", "tokenvault/kek/v1/oauth-refresh"},
-	{models.GrantAuthCode, "tcz", "tokenvault/kek/v1/auth-code"},
+	{models.GrantSession, "tcs", [...]string{
+		"tokenvault/kek/v1/session/x25519", "tokenvault/kek/v1/session/dek", "tokenvault/kek/v1/session/cek"}},
+	{models.GrantAPIKey, "tck", [...]string{
+		"tokenvault/kek/v1/api-key/x25519", "tokenvault/kek/v1/api-key/dek", "tokenvault/kek/v1/api-key/cek"}},
+	{models.GrantAgentKey, "tvagent", [...]string{
+		"tokenvault/kek/v1/agent-key/x25519", "tokenvault/kek/v1/agent-key/dek", "tokenvault/kek/v1/agent-key/cek"}},
+	{models.GrantOAuthAccess, "tca", [...]string{
+		"tokenvault/kek/v1/oauth-access/x25519", "tokenvault/kek/v1/oauth-access/dek", "tokenvault/kek/v1/oauth-access/cek"}},
+	{models.GrantOAuthRefresh, "tcr", [...]string{
+		"tokenvault/kek/v1/oauth-refresh/x25519", "tokenvault/kek/v1/oauth-refresh/dek", "tokenvault/kek/v1/oauth-refresh/cek"}},
+	{models.GrantAuthCode, "tcz", [...]string{
+		"tokenvault/kek/v1/auth-code/x25519", "tokenvault/kek/v1/auth-code/dek", "tokenvault/kek/v1/auth-code/cek"}},
 }
 
 func tokenKindOf(match func(*tokenKind) bool) *tokenKind {
@@ -38,12 +43,14 @@ func tokenKindOf(match func(*tokenKind) bool) *tokenKind {
 	return nil
 }
 
-// What a slot's key-encryption keys are for: the end of their label. Under one
-// label all salts are equally long, for HMAC pads short keys with zeros.
+// keyUse is what a slot's key-encryption key is for. Under one label all salts are
+// equally long, for HMAC pads short keys with zeros.
+type keyUse int
+
 const (
-	forPrivateKey = "/x25519" // salt: grant, slot
-	forDEK        = "/dek"    // salt: grant, slot, vault, generation
-	forCEK        = "/cek"    // salt: grant, slot, credential, epoch
+	forPrivateKey keyUse = iota // salt: grant, slot
+	forDEK                      // salt: grant, slot, vault, generation
+	forCEK                      // salt: grant, slot, credential, epoch
 )
 
 // salt is that of the slot's own key, saltOf that of a key of its for something
@@ -51,7 +58,7 @@ const (
 func (c *Claims) salt() []byte {
 	e := encoder{make([]byte, 0, 60)}
 	e.id(c.GrantID)
-	e.text = binary.BigEndian.AppendUint32(e.size(4), c.Slot)
+	e.uint32(c.Slot)
 	return e.text
 }
 
@@ -63,16 +70,16 @@ func (c *Claims) saltOf(id uuid.UUID, number int64) []byte {
 }
 
 // kek is a key-encryption key of this token's slot; the caller clears it.
-func (c *Claims) kek(use string, salt []byte) ([]byte, error) {
+func (c *Claims) kek(use keyUse, salt []byte) ([]byte, error) {
 	kind := tokenKindOf(func(k *tokenKind) bool { return k.kind == c.Kind })
 	if kind == nil {
 		return nil, fmt.Errorf("custody: grants of kind %q have no keys", c.Kind)
 	}
-	return derive(c.Secret.bytes(), salt, kind.kek+use)
+	return derive(c.Secret.bytes(), salt, kind.keks[use])
 }
 
 // wrap puts a key under one of this slot's key-encryption keys.
-func (c *Claims) wrap(key Secret, use string, salt []byte) (models.Opaque, error) {
+func (c *Claims) wrap(key Secret, use keyUse, salt []byte) (models.Opaque, error) {
 	kek, err := c.kek(use, salt)
 	if err != nil {
 		return nil, err
@@ -81,11 +88,11 @@ func (c *Claims) wrap(key Secret, use string, salt []byte) (models.Opaque, error
 	return wrap(kek, key.bytes())
 }
 
-// unwrap is what wrap wrapped.
-func (c *Claims) unwrap(wrapped models.Opaque, use string, salt []byte) (Secret, error) {
+// unwrap is what wrap wrapped; the caller clears it.
+func (c *Claims) unwrap(wrapped models.Opaque, use keyUse, salt []byte) ([]byte, error) {
 	kek, err := c.kek(use, salt)
 	if err != nil {
-		return Secret{}, err
+		return nil, err
 	}
 	defer clear(kek)
 	return unwrap(kek, wrapped)
@@ -130,10 +137,9 @@ func (c *Claims) WrapGrantKey(private PrivateKey) (wrapped models.Opaque, err er
 func (c *Claims) Unlock(wrapped models.Opaque) (err error) {
 	salt := c.salt()
 	within(func() {
-		var private Secret
-		if private, err = c.unwrap(wrapped, forPrivateKey, salt); err == nil {
-			private.Clear()
-		}
+		var private []byte
+		private, err = c.unwrap(wrapped, forPrivateKey, salt)
+		clear(private)
 	})
 	return err
 }

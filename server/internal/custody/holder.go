@@ -90,11 +90,11 @@ func (h *Holder) openPrivate() (PrivateKey, error) {
 	if err != nil {
 		return PrivateKey{}, err
 	}
-	pair, err := ecdh.X25519().NewPrivateKey(key.bytes())
+	defer clear(key)
+	pair, err := ecdh.X25519().NewPrivateKey(key)
 	if err != nil || subtle.ConstantTimeCompare(pair.PublicKey().Bytes(), h.grant.PublicKey) != 1 {
-		key.Clear()
 		return PrivateKey{}, ErrOpen
 	}
-	h.private = PrivateKey{key, h.grant.ID}
+	h.private = PrivateKey{holdSecret(key), h.grant.ID}
 	return h.private, nil
 }

@@ -213,7 +213,7 @@ func (p *authenticators) put(a *authenticator) { p.free.Put(a) }
 func (a *authenticator) mac(keyID int, table string, fields func(*encoder)) []byte {
 	a.text.text = append(a.text.text[:0], "tokenvault/row/v1"...)
 	a.text.string(table)
-	a.text.bytes(be32(uint32(keyID))) // #nosec G115 -- 0–255
+	a.text.uint32(uint32(keyID)) // #nosec G115 -- 0–255
 	fields(&a.text)
 	a.hmac.Reset()
 	a.hmac.Write(a.text.text)

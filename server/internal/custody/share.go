@@ -72,39 +72,39 @@ func (h *Holder) share(random io.Reader, key Secret, to *models.Grant, label str
 }
 
 // openShared opens what share made for this holder. The sender's public key must
-// be the one that its authentic row has.
-func (h *Holder) openShared(wrapped []byte, senderID *uuid.UUID, sender *models.Grant, label string, fields ...[]byte) (Secret, error) {
+// be the one that its authentic row has. The caller clears the key.
+func (h *Holder) openShared(wrapped []byte, senderID *uuid.UUID, sender *models.Grant, label string, fields ...[]byte) ([]byte, error) {
 	if senderID == nil || sender == nil || sender.ID != *senderID || sender.AccountID != h.grant.AccountID || len(wrapped) != sharedSize {
-		return Secret{}, ErrOpen
+		return nil, ErrOpen
 	}
 	if err := h.ring.CheckGrant(sender); err != nil {
-		return Secret{}, err
+		return nil, err
 	}
 	ephemeral, static := wrapped[:publicSize], wrapped[publicSize:2*publicSize]
 	if subtle.ConstantTimeCompare(static, sender.PublicKey) != 1 {
-		return Secret{}, ErrOpen
+		return nil, ErrOpen
 	}
 	private, err := h.openPrivate()
 	if err != nil {
-		return Secret{}, err
+		return nil, err
 	}
 	p, err := ecdh.X25519().NewPrivateKey(private.bytes())
 	if err != nil {
-		return Secret{}, err
+		return nil, err
 	}
 	one, err := agree(p, ephemeral)
 	if err != nil {
-		return Secret{}, err
+		return nil, err
 	}
 	defer clear(one)
 	two, err := agree(p, static)
 	if err != nil {
-		return Secret{}, err
+		return nil, err
 	}
 	defer clear(two)
 	kek, err := wrapKey(one, two, ephemeral, h.grant.PublicKey, static, wrapContext(label, sender.ID, h.grant.ID, fields...))
 	if err != nil {
-		return Secret{}, err
+		return nil, err
 	}
 	defer clear(kek)
 	return unwrap(kek, wrapped[2*publicSize:])

@@ -90,16 +90,19 @@ func (k *Keyring) OpenToken(text string) (c Claims, err error) {
 	if err != nil || len(payload) != payloadSize { // DecodeString passes over line breaks
 		return Claims{}, ErrToken
 	}
-	context := tokenContext(name, payload[0], payload[1:1+saltSize])
-	within(func() { c, err = k.openPayload(kind.kind, payload, context) })
-	return c, err
-}
-
-func (k *Keyring) openPayload(kind models.GrantKind, payload, context []byte) (Claims, error) {
-	aead, err := k.tokenCipher(int(payload[0]), payload[1:1+saltSize])
+	salt := payload[1 : 1+saltSize]
+	// What derives from a server key alone is no secret from who has the memory.
+	aead, err := k.tokenCipher(int(payload[0]), salt)
 	if err != nil {
 		return Claims{}, ErrToken
 	}
+	context := tokenContext(name, payload[0], salt)
+	within(func() { c, err = openPayload(kind.kind, aead, payload, context) })
+	return c, err
+}
+
+// openPayload opens a payload in place, and clears it.
+func openPayload(kind models.GrantKind, aead cipher.AEAD, payload, context []byte) (Claims, error) {
 	nonce, sealed := payload[1+saltSize:1+saltSize+nonceSize], payload[1+saltSize+nonceSize:]
 	plain, err := aead.Open(sealed[:0], nonce, sealed, context)
 	if err != nil || len(plain) != plainSize {

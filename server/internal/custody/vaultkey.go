@@ -118,7 +118,7 @@ func (h *Holder) OpenVaultKey(row *models.VaultKey, sender *models.Grant) (d DEK
 	}
 	salt := h.claims.saltOf(row.VaultID, row.Generation)
 	within(func() {
-		var key Secret
+		var key []byte
 		switch {
 		case row.Form == models.FormSlot && row.Slot == int64(h.claims.Slot):
 			key, err = h.claims.unwrap(row.Wrapped, forDEK, salt)
@@ -130,26 +130,22 @@ func (h *Holder) OpenVaultKey(row *models.VaultKey, sender *models.Grant) (d DEK
 			err = ErrOpen
 		}
 		if err == nil {
-			d = DEK{key, row.VaultID, row.Generation}
+			d = DEK{holdSecret(key), row.VaultID, row.Generation}
 		}
 	})
 	return d, err
 }
 
-func (h *Holder) openHandOver(row *models.VaultKey) (Secret, error) {
+func (h *Holder) openHandOver(row *models.VaultKey) ([]byte, error) {
 	if len(row.Wrapped) != nonceSize+keySize+tagSize {
-		return Secret{}, ErrOpen
+		return nil, ErrOpen
 	}
 	key, err := h.handOverKey()
 	if err != nil {
-		return Secret{}, err
+		return nil, err
 	}
 	defer clear(key)
-	dek, err := open(key, row.Wrapped, handOverContext(row))
-	if err != nil {
-		return Secret{}, err
-	}
-	return holdSecret(dek), nil
+	return open(key, row.Wrapped, handOverContext(row))
 }
 
 // handOverKey is the caller's to clear.
