@@ -3,6 +3,7 @@ package agents
 import (
 	"context"
 	"io"
+	"log/slog"
 	"time"
 
 	"github.com/google/uuid"
@@ -41,12 +42,31 @@ type Grants interface {
 	Authenticate(ctx context.Context, token string, kinds ...models.GrantKind) (grants.Principal, error)
 	Issue(ctx context.Context, in grants.IssueInput) (grants.Issued, error)
 	End(ctx context.Context, accountID, grantID uuid.UUID) error
+	// Keys is the holder of p's token, which wraps keys in its name. Clear it.
+	Keys(ctx context.Context, p grants.Principal) (*custody.Holder, error)
+}
+
+// GrantRows reads grants: to whom a key is wrapped.
+type GrantRows interface {
+	Grant(ctx context.Context, accountID, id uuid.UUID) (models.Grant, error)
+}
+
+// Platform keeps the credentials of platform vaults.
+type Platform interface {
+	// Entrust wraps a credential's key to an agent's grant, in a transaction.
+	Entrust(ctx context.Context, h *custody.Holder, tokenID uuid.UUID, to *models.Grant) error
+	// Withdraw takes it back, in a transaction: what nobody can open then is deleted.
+	Withdraw(ctx context.Context, accountID, tokenID, agentGrantID uuid.UUID) error
+	// Settle gives new keys to what somebody lost, as far as h opens it.
+	Settle(ctx context.Context, h *custody.Holder) error
+	// ReleaseTo opens a credential with an agent's own key.
+	ReleaseTo(ctx context.Context, p grants.Principal, tokenID uuid.UUID) (map[string]any, error)
 }
 
 // Vaults knows the account's tokens and where they are kept.
 type Vaults interface {
 	Custody(ctx context.Context, accountID uuid.UUID) (*vaults.Custody, error)
-	Find(ctx context.Context, accountID uuid.UUID, service string) (models.Token, error)
+	Find(ctx context.Context, p grants.Principal, service string) (vaults.Found, error)
 	View(ctx context.Context, accountID, tokenID uuid.UUID) (vaults.TokenView, error)
 }
 
@@ -61,12 +81,15 @@ type Deps struct {
 	Store      Store
 	GrantStore GrantStore
 	Grants     Grants
+	GrantRows  GrantRows
 	Vaults     Vaults
+	Platform   Platform
 	Audit      Recorder
 	Keys       *custody.Keyring
 	Gate       *cache.Gate
 	Now        func() time.Time
 	Random     io.Reader
+	Logger     *slog.Logger
 }
 
 // Service manages agents and releases credentials to them. Safe for concurrent

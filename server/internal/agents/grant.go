@@ -45,10 +45,15 @@ func (s *Service) Grant(ctx context.Context, p grants.Principal, c audit.Client,
 	if _, err := s.agent(ctx, p, id); err != nil {
 		return models.CredentialGrant{}, err
 	}
-	token, err := s.deps.Vaults.Find(ctx, p.AccountID, in.ServiceName)
+	token, err := s.deps.Vaults.Find(ctx, p, in.ServiceName)
 	if err != nil {
 		return models.CredentialGrant{}, err
 	}
+	h, err := s.holder(ctx, p, token)
+	if err != nil {
+		return models.CredentialGrant{}, err
+	}
+	defer clearHolder(h)
 	now := models.Stamp(s.deps.Now())
 	grant := models.CredentialGrant{
 		AccountID: p.AccountID, AgentID: id, ServiceName: token.ServiceName, TokenID: token.ID,
@@ -63,13 +68,24 @@ func (s *Service) Grant(ctx context.Context, p grants.Principal, c audit.Client,
 	err = s.deps.Audit.Do(ctx, event, func(ctx context.Context) error {
 		return s.deps.Store.InTx(ctx, func(ctx context.Context) error {
 			// The agent may have been deleted since; its grants went with it.
-			if _, err := s.lockAgent(ctx, p, id); err != nil {
+			agent, err := s.lockAgent(ctx, p, id)
+			if err != nil {
 				return err
 			}
-			if err := s.checkRoom(ctx, &grant); err != nil {
+			has, err := s.deps.GrantStore.CredentialGrants(ctx, p.AccountID, id)
+			if err != nil {
 				return err
 			}
-			return s.deps.GrantStore.PutCredentialGrant(ctx, &grant)
+			if err := checkRoom(has, &grant); err != nil {
+				return err
+			}
+			if err := s.deps.GrantStore.PutCredentialGrant(ctx, &grant); err != nil {
+				return err
+			}
+			if err := s.withdraw(ctx, agent, has, grant.ServiceName, grant.TokenID); err != nil {
+				return err
+			}
+			return s.entrust(ctx, h, agent, grant.TokenID)
 		})
 	})
 	if err != nil {
@@ -78,12 +94,11 @@ func (s *Service) Grant(ctx context.Context, p grants.Principal, c audit.Client,
 	return grant, nil
 }
 
-// checkRoom refuses a credential grant beyond MaxGrants, unless it replaces one.
-// The agent must be locked.
-func (s *Service) checkRoom(ctx context.Context, g *models.CredentialGrant) error {
-	has, err := s.deps.GrantStore.CredentialGrants(ctx, g.AccountID, g.AgentID)
-	if err != nil || len(has) < MaxGrants {
-		return err
+// checkRoom refuses a credential grant beyond MaxGrants, unless it replaces one of
+// those that the agent has.
+func checkRoom(has []models.CredentialGrant, g *models.CredentialGrant) error {
+	if len(has) < MaxGrants {
+		return nil
 	}
 	for _, other := range has {
 		if other.ServiceName == g.ServiceName {
@@ -108,13 +123,30 @@ func (s *Service) Revoke(ctx context.Context, p grants.Principal, c audit.Client
 	}
 	event := s.event(p, c, audit.GrantRevoked, id, "")
 	event.Service = service
-	return s.deps.Audit.Do(ctx, event, func(ctx context.Context) error {
-		err := s.deps.GrantStore.DeleteCredentialGrant(ctx, p.AccountID, id, service)
-		if errors.Is(err, models.ErrNotFound) {
-			return noGrant(service)
-		}
-		return err
+	err = s.deps.Audit.Do(ctx, event, func(ctx context.Context) error {
+		return s.deps.Store.InTx(ctx, func(ctx context.Context) error {
+			agent, err := s.lockAgent(ctx, p, id)
+			if err != nil {
+				return err
+			}
+			has, err := s.deps.GrantStore.CredentialGrants(ctx, p.AccountID, id)
+			if err != nil {
+				return err
+			}
+			err = s.deps.GrantStore.DeleteCredentialGrant(ctx, p.AccountID, id, service)
+			if errors.Is(err, models.ErrNotFound) {
+				return noGrant(service)
+			}
+			if err != nil {
+				return err
+			}
+			return s.withdraw(ctx, agent, has, service, uuid.Nil)
+		})
 	})
+	if err == nil {
+		s.settle(ctx, p)
+	}
+	return err
 }
 
 func noGrant(service string) error {

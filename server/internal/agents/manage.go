@@ -13,6 +13,7 @@ import (
 
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/audit"
+	"github.com/tvzero/tokenvault/server/internal/custody"
 	"github.com/tvzero/tokenvault/server/internal/fault"
 	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
@@ -167,9 +168,12 @@ func (s *Service) deleteOne(ctx context.Context, p grants.Principal, c audit.Cli
 	if err != nil {
 		return err
 	}
-	return s.deps.Audit.Do(ctx, s.event(p, c, audit.AgentChanged, id, "deleted "+agent.Name), func(ctx context.Context) error {
+	err = s.deps.Audit.Do(ctx, s.event(p, c, audit.AgentChanged, id, "deleted "+agent.Name), func(ctx context.Context) error {
 		return s.deps.Store.InTx(ctx, func(ctx context.Context) error {
 			if agent, err = s.lockAgent(ctx, p, id); err != nil { // its key may have been rotated since
+				return err
+			}
+			if err := s.withdrawAll(ctx, agent); err != nil {
 				return err
 			}
 			if err := s.endKey(ctx, agent); err != nil {
@@ -178,16 +182,28 @@ func (s *Service) deleteOne(ctx context.Context, p grants.Principal, c audit.Cli
 			return missing(s.deps.Store.DeleteAgent(ctx, p.AccountID, id))
 		})
 	})
+	if err == nil {
+		s.settle(ctx, p)
+	}
+	return err
 }
 
-// RotateKey ends the agent's key and makes a new one; its credential grants
-// stay.
+// RotateKey ends the agent's key and makes a new one, of a new key pair; its
+// credential grants stay. What p does not open either is named in Lost.
 func (s *Service) RotateKey(ctx context.Context, p grants.Principal, c audit.Client, id uuid.UUID) (Created, error) {
 	agent, err := s.agent(ctx, p, id)
 	if err != nil {
 		return Created{}, err
 	}
 	var issued grants.Issued
+	var lost []string
+	var h *custody.Holder
+	if p.VaultID != uuid.Nil {
+		if h, err = s.deps.Grants.Keys(ctx, p); err != nil {
+			return Created{}, err
+		}
+	}
+	defer clearHolder(h)
 	err = s.deps.Audit.Do(ctx, s.event(p, c, audit.KeyChanged, id, "rotated the key of "+agent.Name), func(ctx context.Context) error {
 		return s.deps.Store.InTx(ctx, func(ctx context.Context) error {
 			// Locked, then read: of two rotations at once, the second ends the first
@@ -195,20 +211,25 @@ func (s *Service) RotateKey(ctx context.Context, p grants.Principal, c audit.Cli
 			if agent, err = s.lockAgent(ctx, p, id); err != nil {
 				return err
 			}
-			if err := s.endKey(ctx, agent); err != nil {
-				return err
-			}
+			old := agent
 			if issued, err = s.issueKey(ctx, &agent); err != nil {
 				return err
 			}
 			agent.GrantID, agent.UpdatedAt = issued.Grant.ID, models.Stamp(s.deps.Now())
-			return missing(s.deps.Store.UpdateAgent(ctx, &agent))
+			if err := missing(s.deps.Store.UpdateAgent(ctx, &agent)); err != nil {
+				return err
+			}
+			if lost, err = s.reentrust(ctx, h, agent, old.GrantID); err != nil {
+				return err
+			}
+			return s.endKey(ctx, old)
 		})
 	})
 	if err != nil {
 		return Created{}, err
 	}
-	return Created{Agent: agent, Key: issued.Token}, nil
+	s.settle(ctx, p)
+	return Created{Agent: agent, Key: issued.Token, Lost: lost}, nil
 }
 
 func (s *Service) issueKey(ctx context.Context, a *models.Agent) (grants.Issued, error) {

@@ -18,7 +18,7 @@ import (
 )
 
 // Release decides whether the agent whose key this is may have a credential,
-// records the decision, and, if it may, says where to fetch it. It returns only
+// records the decision, and, if it may, opens it or says where to fetch it. It returns only
 // when the record is durable; without a record there is no release.
 func (s *Service) Release(ctx context.Context, key string, c audit.Client, service string) (Released, error) {
 	r := request{service: service}
@@ -34,7 +34,7 @@ func (s *Service) Release(ctx context.Context, key string, c audit.Client, servi
 	// been told that it holds. So unless nothing at all has changed, the decision is
 	// made again.
 	if s.deps.Gate.Unchanged(before) {
-		return s.redirect(&r)
+		return s.hand(ctx, &r, c)
 	}
 	refused, err = s.decide(ctx, key, &r)
 	if err != nil {
@@ -43,7 +43,20 @@ func (s *Service) Release(ctx context.Context, key string, c audit.Client, servi
 	if refused != nil {
 		return Released{}, cmp.Or(s.record(ctx, &r, c, refused), refused)
 	}
-	return s.redirect(&r)
+	return s.hand(ctx, &r, c)
+}
+
+// hand gives the agent what was decided and recorded: the credential, opened with
+// its own key, or the way to the webhook. That it cannot is on record as well.
+func (s *Service) hand(ctx context.Context, r *request, c audit.Client) (Released, error) {
+	if !r.granted.Platform {
+		return s.redirect(r)
+	}
+	credential, err := s.deps.Platform.ReleaseTo(ctx, r.principal, r.granted.Grant.TokenID)
+	if err != nil {
+		return Released{}, cmp.Or(s.record(ctx, r, c, err), err)
+	}
+	return Released{Credential: credential}, nil
 }
 
 // decide finds out what the decision about r.service rests on, and decides. The

@@ -36,10 +36,13 @@ type GrantInput struct {
 	RefreshPolicy models.RefreshPolicy
 }
 
-// Created is a new agent with its key, shown once.
+// Created is an agent with its new key, shown once.
 type Created struct {
 	Agent models.Agent
 	Key   grants.Token
+	// Lost names what the agent was granted and its new key does not open, since it
+	// is in a vault that who rotated it does not open. Grant it anew from there.
+	Lost []string
 }
 
 // Detail is an agent with its credential grants, by service name.
@@ -48,10 +51,11 @@ type Detail struct {
 	Grants []models.CredentialGrant
 }
 
-// Released is where the agent fetches its credential: a webhook's URL with a
-// single-use ticket. It is a secret for as long as the ticket lives.
+// Released is where the agent fetches its credential, or the credential itself.
+// Either is a secret, the former for as long as its ticket lives.
 type Released struct {
-	Location string
+	Location   string         // in webhook mode: the webhook's URL with a single-use ticket
+	Credential map[string]any // in platform mode
 }
 
 // GrantView is what an agent is told about one of its credential grants.

@@ -86,12 +86,27 @@ func (v *vault) Custody(context.Context, uuid.UUID) (*vaults.Custody, error) {
 	return &c, nil
 }
 
-func (v *vault) Find(ctx context.Context, account uuid.UUID, service string) (models.Token, error) {
-	token, err := v.store.Token(ctx, account, v.id, service)
+func (v *vault) Find(ctx context.Context, p grants.Principal, service string) (vaults.Found, error) {
+	token, err := v.store.Token(ctx, p.AccountID, v.id, service)
 	if errors.Is(err, models.ErrNotFound) {
-		return token, fault.New(fault.TokenNotFound, "There is no token named %q.", service)
+		return vaults.Found{}, fault.New(fault.TokenNotFound, "There is no token named %q.", service)
 	}
-	return token, err
+	return vaults.Found{Token: token, Mode: models.ModeWebhook}, err
+}
+
+// noPlatform is platform vaults for an account that has a webhook: there is nothing
+// in them. (platform_test.go has the real ones.)
+type noPlatform struct{ t *testing.T }
+
+func (n noPlatform) Entrust(context.Context, *custody.Holder, uuid.UUID, *models.Grant) error {
+	n.t.Error("a webhook's token was entrusted")
+	return nil
+}
+func (noPlatform) Withdraw(context.Context, uuid.UUID, uuid.UUID, uuid.UUID) error { return nil }
+func (noPlatform) Settle(context.Context, *custody.Holder) error                   { return nil }
+func (n noPlatform) ReleaseTo(context.Context, grants.Principal, uuid.UUID) (map[string]any, error) {
+	n.t.Error("a webhook's token was asked of the platform")
+	return nil, nil
 }
 
 func (v *vault) View(ctx context.Context, account, id uuid.UUID) (vaults.TokenView, error) {
@@ -157,8 +172,8 @@ func newWorld(t *testing.T, s *store.Store) *world {
 	w.vaults = &vault{store: s}
 	w.bind()
 	w.deps = agents.Deps{
-		Store: s, GrantStore: s, Grants: w.grants, Vaults: w.vaults, Audit: w.audit, Keys: keys, Gate: w.gate,
-		Now: w.clock.now, Random: rand.Reader,
+		Store: s, GrantStore: s, Grants: w.grants, GrantRows: s, Vaults: w.vaults, Platform: noPlatform{t}, Audit: w.audit,
+		Keys: keys, Gate: w.gate, Now: w.clock.now, Random: rand.Reader, Logger: logger,
 	}
 	w.Service = agents.New(w.deps)
 	w.owner = w.account()
@@ -233,7 +248,7 @@ func (w *world) agent(name string, services ...string) (id uuid.UUID, key string
 	created, err := w.Create(w.t.Context(), w.owner, client, agents.CreateInput{Name: name})
 	w.check(err)
 	for _, service := range services {
-		if _, err := w.vaults.Find(w.t.Context(), w.owner.AccountID, service); err != nil {
+		if _, err := w.vaults.Find(w.t.Context(), w.owner, service); err != nil {
 			w.token(service)
 		}
 		w.grant(created.Agent.ID, service)

@@ -23,8 +23,11 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/config"
 	"github.com/tvzero/tokenvault/server/internal/custody"
 	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/server/internal/platform"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 	"github.com/tvzero/tokenvault/server/internal/webhooks"
+	"github.com/tvzero/tokenvault/webhook-sdk/mint"
+	"github.com/tvzero/tokenvault/webhook-sdk/netguard"
 )
 
 // App is a server: one replica. Make it with New, then call Run once.
@@ -36,14 +39,22 @@ type App struct {
 	audit    *audit.Service
 	grants   *grants.Service
 	accounts *accounts.Service
+	platform *platform.Service
 	vaults   *vaults.Service
 	agents   *agents.Service
 	webhooks *webhooks.Client
+	outbound *http.Client // for minting: to addresses that a credential names
 	listener net.Listener
 	metrics  net.Listener // nil: none
 	http     *http.Server
 	seams    seams
 }
+
+// Limits of a call that turns a raw credential into a token.
+const (
+	mintTimeout = 10 * time.Second
+	mintMaxBody = 1 << 20 // bytes
+)
 
 // seams are what tests put in the place of the world. Zero fields are the world.
 type seams struct {
@@ -63,6 +74,7 @@ func newApp(ctx context.Context, c config.Config, logger *slog.Logger, world sea
 		return nil, fmt.Errorf("TOKENVAULT_SERVER_KEYS: %w", err)
 	}
 	a := &App{config: c, logger: logger, gate: cache.NewGate(time.Now), seams: world}
+	a.outbound = netguard.Policy{AllowPrivate: c.AllowPrivateNetworks, Timeout: mintTimeout, MaxBody: mintMaxBody}.Client()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.close())
@@ -92,8 +104,15 @@ func newApp(ctx context.Context, c config.Config, logger *slog.Logger, world sea
 // services makes the services, lowest first.
 func (a *App) services(keys *custody.Keyring) (err error) {
 	a.audit = audit.New(audit.Deps{Writer: a.store, Reader: a.store, Signer: keys, Now: time.Now, Logger: a.logger})
+	a.platform = platform.New(platform.Deps{
+		Accounts: a.store, Vaults: a.store, VaultKeys: a.store, GrantRows: a.store, Tokens: a.store, Agents: a.store,
+		Credentials: a.store, Wraps: a.store, Escrows: a.store, Holders: holders{a}, Audit: a.audit, Keyring: keys,
+		Minters: mint.Set{mint.GCP{AllowedTokenHosts: a.config.GCPTokenHosts}}, Client: a.outbound, PlainHTTP: a.config.AllowPrivateNetworks,
+		Gate: a.gate, Now: time.Now, Clock: a.store.Clock, Random: rand.Reader, Logger: a.logger,
+	})
 	a.grants = grants.New(grants.Deps{
-		Store: a.store, Keys: keys, Gate: a.gate, Now: time.Now, Random: rand.Reader, Logger: a.logger,
+		Store: a.store, Rows: a.store, Slots: a.store, VaultRows: a.store, Vaults: a.platform, Audit: a.audit,
+		Keys: keys, Gate: a.gate, Now: time.Now, Random: rand.Reader, Logger: a.logger,
 	})
 	if a.accounts, err = accounts.New(accounts.Deps{
 		Store: a.store, Hashes: a.store, Keys: keys, Grants: a.grants, Audit: a.audit, OpenRegistration: a.config.OpenRegistration,
@@ -106,15 +125,23 @@ func (a *App) services(keys *custody.Keyring) (err error) {
 	})
 	a.vaults = vaults.New(vaults.Deps{
 		Accounts: a.store, Bindings: a.store, Containers: a.store, Index: a.store, Keyring: keys,
-		Pairing: a.webhooks, Documents: a.webhooks, Audit: a.audit, Gate: a.gate,
+		Pairing: a.webhooks, Documents: a.webhooks, Platform: a.platform, Audit: a.audit, Gate: a.gate,
 		AllowPrivate: a.config.AllowPrivateNetworks, OwnHost: a.config.PublicURL.Hostname(),
 		Now: time.Now, Random: rand.Reader, Logger: a.logger,
 	})
 	a.agents = agents.New(agents.Deps{
-		Store: a.store, GrantStore: a.store, Grants: a.grants, Vaults: a.vaults, Audit: a.audit,
-		Keys: keys, Gate: a.gate, Now: time.Now, Random: rand.Reader,
+		Store: a.store, GrantStore: a.store, Grants: a.grants, GrantRows: a.store, Vaults: a.vaults, Platform: a.platform, Audit: a.audit,
+		Keys: keys, Gate: a.gate, Now: time.Now, Random: rand.Reader, Logger: a.logger,
 	})
 	return nil
+}
+
+// holders is grants for platform, which is made first: the two need each other, for
+// a vault's life hangs on that of grants, and its keys on their tokens.
+type holders struct{ app *App }
+
+func (h holders) Keys(ctx context.Context, p grants.Principal) (*custody.Holder, error) {
+	return h.app.grants.Keys(ctx, p)
 }
 
 // listenOn takes the addresses first, so that a port that is taken is the first

@@ -115,7 +115,11 @@ func (c *serveCommand) Run(in *invocation) error {
 	if err != nil {
 		return err
 	}
-	logger.Info("serving", "address", server.Address(), "publicURL", server.URL(), "version", version())
+	listening := []any{"address", server.Address()}
+	if server.metrics != nil {
+		listening = append(listening, "metrics", server.metrics.Addr().String())
+	}
+	logger.Info("serving", append(listening, "publicURL", server.URL(), "version", version())...)
 	return server.Run(in.ctx)
 }
 

@@ -177,11 +177,6 @@ func (d *devStage) show(ctx context.Context) error {
 	if err := owner.register(ctx); err != nil {
 		return err
 	}
-	fingerprint, err := owner.bind(ctx, d.webhookURL)
-	if err != nil {
-		return err
-	}
-	d.say("Bound the webhook to the account of %s; its secret's fingerprint is %s.\n", owner.email, fingerprint[:16])
 	samples, err := devSamples(d.google.url(), d.account)
 	if err != nil {
 		return err
@@ -190,6 +185,18 @@ func (d *devStage) show(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	client, err := agent.New(d.server.URL(), key, agent.Options{})
+	if err != nil {
+		return err
+	}
+	if err := d.platformMode(ctx, owner, client); err != nil {
+		return err
+	}
+	fingerprint, err := owner.bind(ctx, d.webhookURL)
+	if err != nil {
+		return err
+	}
+	d.say("Webhook mode. Bound the webhook to the account of %s; its secret's fingerprint is %s.\n", owner.email, fingerprint[:16])
 	for _, s := range samples {
 		if err := owner.store(ctx, s.service, s.data); err != nil {
 			return fmt.Errorf("store %s: %w", s.service, err)
@@ -200,10 +207,6 @@ func (d *devStage) show(ctx context.Context) error {
 	}
 	d.say("Stored %d sample tokens straight into the webhook, past the server, and granted them to an agent.\n\n", len(samples))
 	d.say("What the agent fetched: key to the server, which records it and answers with a ticket; ticket to the webhook.\n\n")
-	client, err := agent.New(d.server.URL(), key, agent.Options{})
-	if err != nil {
-		return err
-	}
 	for _, s := range samples {
 		got, err := client.Credential(ctx, s.service)
 		if err != nil {
@@ -218,6 +221,27 @@ func (d *devStage) show(ctx context.Context) error {
 	d.say("  curl -sSL -H 'Authorization: Bearer %s' '%s/api/agents/credentials?service=%s'\n\n", key, d.server.URL(), samples[0].service)
 	d.say("See it as the owner: %s/login  e-mail %s  password %s\n\n", d.server.URL(), owner.email, owner.password)
 	d.say("Ctrl-C ends it.\n")
+	return nil
+}
+
+// platformMode shows what there is before a webhook is bound: the server keeps
+// ciphertext that opens with its owner's session and the agent's own key.
+func (d *devStage) platformMode(ctx context.Context, owner *devOwner, client *agent.Client) error {
+	const service = "weather"
+	err := owner.keep(ctx, service, map[string]any{
+		"tokenType": wire.TypePlainText, wire.FieldAccessToken: "wx_sample_" + rand.Text(), "displayName": "Weather (sample)"})
+	if err == nil {
+		err = owner.grant(ctx, service)
+	}
+	if err != nil {
+		return fmt.Errorf("store %s: %w", service, err)
+	}
+	got, err := client.Credential(ctx, service)
+	if err != nil {
+		return fmt.Errorf("fetch %s: %w", service, err)
+	}
+	d.say("Platform mode. Without a webhook, the server keeps ciphertext that opens with a token of the owner or of a granted agent only.\n\n")
+	d.say("  %-12s %-22s %s\n\n", service, "API key", describe(got))
 	return nil
 }
 

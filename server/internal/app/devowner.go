@@ -96,6 +96,11 @@ func (o *devOwner) store(ctx context.Context, service string, data map[string]an
 	return o.call(ctx, http.MethodPost, o.server+"/api/vault/sync", map[string]string{"serviceName": service}, nil)
 }
 
+// keep stores a token in platform mode: with the server, as ciphertext.
+func (o *devOwner) keep(ctx context.Context, service string, data map[string]any) error {
+	return o.call(ctx, http.MethodPost, o.server+"/api/tokens", map[string]any{"serviceName": service, "tokenData": data}, nil)
+}
+
 func (o *devOwner) createAgent(ctx context.Context, name string) (key string, err error) {
 	var agent struct{ ID, APIKey string }
 	err = o.call(ctx, http.MethodPost, o.server+"/api/agents", map[string]string{"name": name}, &agent)

@@ -273,7 +273,7 @@ func TestAStrangerFindsNothing(t *testing.T) {
 			{"grant", "POST", agent + "/grants", object{"serviceName": "github"}, nil, 404, "NOT_FOUND", ""},
 			{"grant", "DELETE", agent + "/grants/github", nil, nil, 404, "NOT_FOUND", ""},
 			{"token", "GET", "/api/tokens/github", nil, nil, 404, "TOKEN_NOT_FOUND", ""},
-			{"token", "DELETE", "/api/tokens/github", nil, nil, 409, "WEBHOOK_NOT_CONFIGURED", ""},
+			{"token", "DELETE", "/api/tokens/github", nil, nil, 404, "TOKEN_NOT_FOUND", ""},
 			{"ticket", "POST", "/api/vault/credential-ticket", object{"serviceName": "github", "purpose": "user_reveal"}, nil, 400, "WRONG_VAULT_MODE", ""},
 			{"binding", "DELETE", "/api/vault/webhook", nil, nil, 409, "WEBHOOK_NOT_CONFIGURED", ""},
 			{"webhook", "POST", "/api/vault/webhook/check", nil, nil, 409, "WEBHOOK_NOT_CONFIGURED", ""},

@@ -103,6 +103,7 @@ func (a *App) listen(ctx context.Context) error {
 
 // close ends what New opened.
 func (a *App) close() error {
+	a.outbound.CloseIdleConnections()
 	var errs []error
 	for _, l := range []net.Listener{a.listener, a.metrics} {
 		if l != nil {

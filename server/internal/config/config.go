@@ -28,6 +28,7 @@ type Flags struct {
 	AllowPrivateNetworks bool   `help:"Allow webhooks on private and loopback addresses and plain http: for development and tests."`
 	MetricsListen        string `placeholder:"HOST:PORT" help:"Address for Prometheus metrics; none without it."`
 	Registration         string `default:"closed" placeholder:"open|closed" help:"Who may register after the first account."`
+	GCPTokenHosts        string `name:"gcp-token-hosts" placeholder:"HOSTS" help:"Token endpoints besides Google's that keys of Google service accounts in platform vaults may name: host or host:port."`
 }
 
 // A Config is checked: what it holds can be used.
@@ -39,6 +40,7 @@ type Config struct {
 	AllowPrivateNetworks bool
 	MetricsListen        string // empty: none
 	OpenRegistration     bool
+	GCPTokenHosts        []string // host or host:port
 }
 
 // Environment is the name of the variable that goes with a flag.
@@ -60,6 +62,14 @@ func (f Flags) Check(makeKeys func() (string, error)) (Config, error) {
 	if f.MetricsListen != "" {
 		if err := address(f.MetricsListen); err != nil {
 			problem("TOKENVAULT_METRICS_LISTEN", "%v", err)
+		}
+	}
+	for host := range strings.SplitSeq(f.GCPTokenHosts, ",") {
+		if host = strings.TrimSpace(host); host != "" {
+			c.GCPTokenHosts = append(c.GCPTokenHosts, host)
+		}
+		if strings.ContainsAny(host, "/@? ") {
+			problem("TOKENVAULT_GCP_TOKEN_HOSTS", "want host or host:port, separated by commas, got %q", host)
 		}
 	}
 	var err error

@@ -68,7 +68,7 @@ func TestBindingAgainReplacesTheBindingAndForgetsItsSecret(t *testing.T) {
 		w, _, tv := bound(t, db)
 		tv.Store("github", map[string]any{"tokenType": "PlainText", "accessToken": "ghp_x"})
 		w.sync("")
-		token, err := w.Find(t.Context(), w.user.AccountID, "github")
+		token, err := w.Find(t.Context(), w.user, "github")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/fault"
 	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/server/internal/platform"
 	"github.com/tvzero/tokenvault/server/internal/webhooks"
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
 )
@@ -26,8 +27,8 @@ const (
 // maxBulk is how many tokens one call deletes.
 const maxBulk = 100
 
-// UpdateMetadata changes display name, notes or tags of a token, at the webhook
-// first and then in the index. What is nil stays. INVALID_REQUEST names the field.
+// UpdateMetadata changes display name, notes or tags of a token: of a webhook's at
+// the webhook first and then in the index. What is nil stays. INVALID_REQUEST names the field.
 func (s *Service) UpdateMetadata(ctx context.Context, p grants.Principal, client audit.Client, service string, in MetadataInput) (TokenView, error) {
 	if err := user(p); err != nil {
 		return TokenView{}, err
@@ -36,13 +37,15 @@ func (s *Service) UpdateMetadata(ctx context.Context, p grants.Principal, client
 	if err != nil {
 		return TokenView{}, err
 	}
-	if _, err := s.bound(ctx, p.AccountID); err != nil {
-		return TokenView{}, err
-	}
-	t, err := s.Find(ctx, p.AccountID, service)
+	found, err := s.Find(ctx, p, service)
 	if err != nil {
 		return TokenView{}, err
 	}
+	if found.Mode == models.ModePlatform {
+		t, err := s.deps.Platform.UpdateMetadata(ctx, p, client, platform.Ref{Service: service}, platform.MetadataInput(in))
+		return viewOf(t, models.ModePlatform, s.deps.Now()), err
+	}
+	t := found.Token
 	in.apply(&t)
 	e := event(audit.Store, p, client)
 	e.Service, e.Detail = service, "metadata changed: "+in.names()
@@ -144,7 +147,7 @@ func readable(s string, most int, lines bool) bool {
 	return true
 }
 
-// DeleteTokens deletes tokens at the webhook, and then from the index, and returns
+// DeleteTokens deletes tokens, a webhook's there and then from the index, and returns
 // the names of those that are gone by it. Of several, those that do not exist are
 // passed over; a single one is TOKEN_NOT_FOUND. After another error the ones
 // returned are deleted and the rest are not.
@@ -159,9 +162,6 @@ func (s *Service) DeleteTokens(ctx context.Context, p grants.Principal, client a
 		if err := validService(service); err != nil {
 			return nil, err
 		}
-	}
-	if _, err := s.bound(ctx, p.AccountID); err != nil {
-		return nil, err
 	}
 	deleted := []string{}
 	for _, service := range services {
@@ -181,8 +181,12 @@ func (s *Service) DeleteTokens(ctx context.Context, p grants.Principal, client a
 
 func (s *Service) deleteToken(ctx context.Context, p grants.Principal, client audit.Client, service string) error {
 	// A webhook need not say that there was nothing to delete.
-	if _, err := s.Find(ctx, p.AccountID, service); err != nil {
+	found, err := s.Find(ctx, p, service)
+	if err != nil {
 		return err
+	}
+	if found.Mode == models.ModePlatform {
+		return s.deps.Platform.Delete(ctx, p, client, platform.Ref{Service: service})
 	}
 	e := event(audit.Delete, p, client)
 	e.Service = service

@@ -69,7 +69,7 @@ func TestMetadataIsCheckedBeforeAnythingIsCalled(t *testing.T) {
 		_, err := w.UpdateMetadata(t.Context(), w.user, w.client, "audit-log", vaults.MetadataInput{Notes: ptr("x")})
 		wantCode(t, err, fault.InvalidRequest)
 		_, err = w.UpdateMetadata(t.Context(), w.newUser("platform@example.com"), w.client, "github", vaults.MetadataInput{Notes: ptr("x")})
-		wantCode(t, err, fault.WebhookNotConfigured)
+		wantCode(t, err, fault.TokenNotFound)
 		if got := l.seen()[before:]; len(got) != 0 {
 			t.Errorf("the webhook was called: %q", got)
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/cache"
 	"github.com/tvzero/tokenvault/server/internal/fault"
 	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/server/internal/platform"
 	"github.com/tvzero/tokenvault/server/internal/webhooks"
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
 )
@@ -37,6 +38,7 @@ type Bindings interface {
 
 // Containers stores vaults.
 type Containers interface {
+	Vault(ctx context.Context, accountID, id uuid.UUID) (models.Vault, error)
 	WebhookVault(ctx context.Context, accountID uuid.UUID) (models.Vault, error)
 	CreateVault(ctx context.Context, v *models.Vault) error
 }
@@ -64,6 +66,12 @@ type Pairing interface {
 	Probe(ctx context.Context, t webhooks.Target, p webhooks.ProbeRequest) (webhooks.ProbeAnswer, error)
 }
 
+// Platform keeps the credentials of platform vaults.
+type Platform interface {
+	UpdateMetadata(ctx context.Context, p grants.Principal, client audit.Client, ref platform.Ref, in platform.MetadataInput) (models.Token, error)
+	Delete(ctx context.Context, p grants.Principal, client audit.Client, refs ...platform.Ref) error
+}
+
 // Documents is the part of the webhooks' client that speaks about metadata.
 type Documents interface {
 	List(ctx context.Context, t webhooks.Target, collection string, o wire.ListOptions) iter.Seq2[wire.StorageItem, error]
@@ -89,6 +97,7 @@ type Deps struct {
 	Keyring    Keyring
 	Pairing    Pairing
 	Documents  Documents
+	Platform   Platform
 	Audit      Recorder
 	Gate       *cache.Gate
 	Now        func() time.Time

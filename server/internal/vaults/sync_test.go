@@ -60,7 +60,7 @@ func TestSyncFollowsTheWebhook(t *testing.T) {
 		if n := w.sync("github"); n != 1 {
 			t.Errorf("synced %d, want 1", n)
 		}
-		replaced, err := w.Find(t.Context(), w.user.AccountID, "github")
+		replaced, err := w.Find(t.Context(), w.user, "github")
 		if err != nil || replaced.ID != got.ID || replaced.CreationID == got.CreationID {
 			t.Errorf("after replacing: id %s creation %s, %v; want id %s and another creation", replaced.ID, replaced.CreationID, err, got.ID)
 		}
@@ -77,7 +77,7 @@ func TestFindLooksAnUnknownNameUpOnce(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.Store) {
 		w, l := boundLiar(t, db)
 		before := len(l.seen())
-		_, err := w.Find(t.Context(), w.user.AccountID, "github")
+		_, err := w.Find(t.Context(), w.user, "github")
 		wantCode(t, err, fault.TokenNotFound)
 		if got := l.seen()[before:]; !slices.Equal(got, []string{"/v1/storage list"}) {
 			t.Errorf("the webhook was asked %q, want one list", got)
@@ -90,7 +90,7 @@ func TestFindLooksAnUnknownNameUpOnce(t *testing.T) {
 				lists(w, `{"serviceName":"gitlab"}`, `{"serviceName":"github","tokenType":"JWT"}`) // ignores filters
 			}
 		})
-		found, err := w.Find(t.Context(), w.user.AccountID, "github")
+		found, err := w.Find(t.Context(), w.user, "github")
 		if err != nil || found.TokenType != "JWT" {
 			t.Fatalf("Find = %+v, %v; want the JWT", found, err)
 		}
@@ -99,11 +99,11 @@ func TestFindLooksAnUnknownNameUpOnce(t *testing.T) {
 		if err != nil || view.Token.ServiceName != "github" {
 			t.Errorf("View = %+v, %v; want github", view, err)
 		}
-		if _, err := w.Find(t.Context(), w.user.AccountID, "github"); err != nil || len(l.seen()) != before {
+		if _, err := w.Find(t.Context(), w.user, "github"); err != nil || len(l.seen()) != before {
 			t.Errorf("a known name: %v after %d calls, want none", err, len(l.seen())-before)
 		}
 		w.wantNames("github") // what the webhook listed beside it was not asked for
-		_, err = w.Find(t.Context(), w.user.AccountID, "../x")
+		_, err = w.Find(t.Context(), w.user, "../x")
 		wantCode(t, err, fault.InvalidRequest)
 	})
 }
@@ -156,15 +156,15 @@ func TestWhatAWebhookMayPutInAList(t *testing.T) {
 			t.Errorf("synced %d, want 3", n)
 		}
 		w.wantNames("long odd twice")
-		odd, _ := w.Find(t.Context(), w.user.AccountID, "odd")
+		odd, _ := w.Find(t.Context(), w.user, "odd")
 		if odd.TokenType != "" || len(odd.Tags) != 0 || odd.ExpiresAt != nil || odd.HasRefreshToken {
 			t.Errorf("odd = %+v, want fields of a wrong type absent", odd)
 		}
-		twice, _ := w.Find(t.Context(), w.user.AccountID, "twice")
+		twice, _ := w.Find(t.Context(), w.user, "twice")
 		if twice.DisplayName != "first" {
 			t.Errorf("twice is %q, want the first of two", twice.DisplayName)
 		}
-		long, _ := w.Find(t.Context(), w.user.AccountID, "long")
+		long, _ := w.Find(t.Context(), w.user, "long")
 		if len(long.DisplayName) != 256 || len(long.Tags) != 2 || len(long.Tags[0]) != 128 {
 			t.Errorf("long has a name of %d and tags %q, want them cut", len(long.DisplayName), long.Tags)
 		}
@@ -257,7 +257,7 @@ func TestATokenIndexedDuringAWholeSyncStaysItself(t *testing.T) {
 		}()
 		<-reading
 		w.sync("fresh")
-		before, err := w.Find(t.Context(), w.user.AccountID, "fresh")
+		before, err := w.Find(t.Context(), w.user, "fresh")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -266,7 +266,7 @@ func TestATokenIndexedDuringAWholeSyncStaysItself(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.wantNames("fresh old")
-		if after, err := w.Find(t.Context(), w.user.AccountID, "fresh"); err != nil || after.ID != before.ID {
+		if after, err := w.Find(t.Context(), w.user, "fresh"); err != nil || after.ID != before.ID {
 			t.Errorf("fresh has the id %s (%v), want still %s", after.ID, err, before.ID)
 		}
 	})
@@ -347,13 +347,13 @@ func TestWhatTheServerSawOnceIsNotTVZero(t *testing.T) {
 			}
 		})
 		w.sync("")
-		token, err := w.Find(t.Context(), w.user.AccountID, "github")
+		token, err := w.Find(t.Context(), w.user, "github")
 		if err != nil {
 			t.Fatal(err)
 		}
 		seen := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 		token.SeenAt, token.SeenPath, token.SeenCreationID = &seen, "connect", "c1"
-		if err := db.PutToken(t.Context(), &token); err != nil {
+		if err := db.PutToken(t.Context(), &token.Token); err != nil {
 			t.Fatal(err)
 		}
 		w.sync("")

@@ -66,7 +66,7 @@ func (s *Service) CredentialTicket(ctx context.Context, p grants.Principal, clie
 	if _, err := s.ticketCustody(ctx, p, in.ServiceName); err != nil {
 		return Ticket{}, err
 	}
-	if _, err := s.Find(ctx, p.AccountID, in.ServiceName); err != nil {
+	if _, err := s.Find(ctx, p, in.ServiceName); err != nil {
 		return Ticket{}, err
 	}
 	return s.issue(ctx, p, client, kind, wire.Ticket{Service: in.ServiceName, Purpose: in.Purpose})

@@ -16,8 +16,9 @@ import (
 // maxPage is the largest page of a list of tokens.
 const maxPage = 1000
 
-// Tokens lists the account's tokens by service name, from the index. next is
-// empty when there are no more. In platform mode there are none.
+// Tokens lists tokens by service name, from the index: in webhook mode the
+// account's, in platform mode those of the vault that p opens. next is empty when
+// there are no more.
 func (s *Service) Tokens(ctx context.Context, p grants.Principal, page Page) (list []TokenView, next string, err error) {
 	if err := user(p); err != nil {
 		return nil, "", err
@@ -27,14 +28,21 @@ func (s *Service) Tokens(ctx context.Context, p grants.Principal, page Page) (li
 		return nil, "", err
 	}
 	c, err := s.Custody(ctx, p.AccountID)
-	if err != nil || c.Mode != models.ModeWebhook {
-		return []TokenView{}, "", err
+	if err != nil {
+		return nil, "", err
+	}
+	vaultID := p.VaultID
+	if c.Mode == models.ModeWebhook {
+		vaultID = c.Binding.VaultID
+	}
+	if vaultID == uuid.Nil { // a session that has stored nothing yet
+		return []TokenView{}, "", nil
 	}
 	limit := page.Limit
 	if limit > 0 {
 		limit++ // one more tells whether there is a next page
 	}
-	tokens, err := s.deps.Index.Tokens(ctx, p.AccountID, c.Binding.VaultID, after, limit)
+	tokens, err := s.deps.Index.Tokens(ctx, p.AccountID, vaultID, after, limit)
 	if err != nil {
 		return nil, "", indexError(err)
 	}
@@ -44,7 +52,7 @@ func (s *Service) Tokens(ctx context.Context, p grants.Principal, page Page) (li
 	}
 	list = make([]TokenView, len(tokens))
 	for i, t := range tokens {
-		list[i] = viewOf(t, s.deps.Now())
+		list[i] = viewOf(t, c.Mode, s.deps.Now())
 	}
 	return list, next, nil
 }
@@ -66,27 +74,42 @@ func (s *Service) Token(ctx context.Context, p grants.Principal, service string)
 	if err := user(p); err != nil {
 		return TokenView{}, err
 	}
-	t, err := s.Find(ctx, p.AccountID, service)
+	t, err := s.Find(ctx, p, service)
 	if err != nil {
 		return TokenView{}, err
 	}
-	return viewOf(t, s.deps.Now()), nil
+	return viewOf(t.Token, t.Mode, s.deps.Now()), nil
 }
 
-// Find returns a token from the index. A name that the index does not know is
-// looked up once at the webhook. TOKEN_NOT_FOUND: neither knows it, or there is
-// no webhook.
-func (s *Service) Find(ctx context.Context, accountID uuid.UUID, service string) (models.Token, error) {
+// Find returns a token of the account's webhook, or of the platform vault that p
+// opens; with a webhook bound, the latter counts for what has not been moved yet.
+// A name that the index does not know is looked up once at the webhook.
+// TOKEN_NOT_FOUND: nobody knows it.
+func (s *Service) Find(ctx context.Context, p grants.Principal, service string) (Found, error) {
 	if err := validService(service); err != nil {
-		return models.Token{}, err
+		return Found{}, err
 	}
-	c, err := s.Custody(ctx, accountID)
+	c, err := s.Custody(ctx, p.AccountID)
 	if err != nil {
-		return models.Token{}, err
+		return Found{}, err
 	}
-	if c.Mode != models.ModeWebhook {
-		return models.Token{}, tokenNotFound(service)
+	if c.Mode == models.ModeWebhook {
+		t, err := s.findAtWebhook(ctx, c, p.AccountID, service)
+		if fault.CodeOf(err) != fault.TokenNotFound {
+			return Found{t, models.ModeWebhook}, err
+		}
 	}
+	if p.VaultID == uuid.Nil {
+		return Found{}, tokenNotFound(service)
+	}
+	t, err := s.deps.Index.Token(ctx, p.AccountID, p.VaultID, service)
+	if errors.Is(err, models.ErrNotFound) {
+		return Found{}, tokenNotFound(service)
+	}
+	return Found{t, models.ModePlatform}, indexError(err)
+}
+
+func (s *Service) findAtWebhook(ctx context.Context, c *Custody, accountID uuid.UUID, service string) (models.Token, error) {
 	t, err := s.deps.Index.Token(ctx, accountID, c.Binding.VaultID, service)
 	if !errors.Is(err, models.ErrNotFound) {
 		return t, indexError(err)
@@ -105,20 +128,31 @@ func (s *Service) Find(ctx context.Context, accountID uuid.UUID, service string)
 }
 
 // View returns a token by its id, from the index alone. TOKEN_NOT_FOUND: it is
-// gone, or of a vault that is not in use.
+// gone, or of a webhook that is not in use.
 func (s *Service) View(ctx context.Context, accountID, tokenID uuid.UUID) (TokenView, error) {
 	c, err := s.Custody(ctx, accountID)
 	if err != nil {
 		return TokenView{}, err
 	}
 	t, err := s.deps.Index.TokenByID(ctx, accountID, tokenID)
-	if errors.Is(err, models.ErrNotFound) || err == nil && (c.Mode != models.ModeWebhook || t.VaultID != c.Binding.VaultID) {
+	if err != nil && !errors.Is(err, models.ErrNotFound) {
+		return TokenView{}, indexError(err)
+	}
+	mode := models.ModeWebhook
+	if err == nil && (c.Mode != models.ModeWebhook || t.VaultID != c.Binding.VaultID) {
+		var vault models.Vault
+		if vault, err = s.deps.Containers.Vault(ctx, accountID, t.VaultID); err == nil && vault.Mode == models.ModeWebhook {
+			err = models.ErrNotFound
+		}
+		mode = vault.Mode
+	}
+	if errors.Is(err, models.ErrNotFound) {
 		return TokenView{}, fault.New(fault.TokenNotFound, "The token is gone.")
 	}
 	if err != nil {
 		return TokenView{}, indexError(err)
 	}
-	return viewOf(t, s.deps.Now()), nil
+	return viewOf(t, mode, s.deps.Now()), nil
 }
 
 // ignoreMissing turns "it is not there" into success, for what should be gone.

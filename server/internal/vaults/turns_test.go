@@ -38,7 +38,7 @@ func TestOneAccountHasAFewCallsAtOnceAndOthersDoNotWait(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range asked {
 			wg.Go(func() {
-				_, err := w.Find(t.Context(), w.user.AccountID, fmt.Sprint("unknown-", i))
+				_, err := w.Find(t.Context(), w.user, fmt.Sprint("unknown-", i))
 				wantCode(t, err, fault.TokenNotFound)
 			})
 		}
@@ -47,14 +47,14 @@ func TestOneAccountHasAFewCallsAtOnceAndOthersDoNotWait(t *testing.T) {
 		}
 		left, leave := context.WithCancel(t.Context())
 		leave()
-		if _, err := w.Find(left, w.user.AccountID, "who-leaves"); !errors.Is(err, context.Canceled) {
+		if _, err := w.Find(left, w.user, "who-leaves"); !errors.Is(err, context.Canceled) {
 			t.Errorf("who leaves while waiting: %v, want its context's error", err)
 		}
 		other := w.newUser("other@example.com")
 		if _, err := w.Bind(t.Context(), other, w.client, newLiar(t, canarySecret(t, 7)).input()); err != nil {
 			t.Fatal(err)
 		}
-		_, err := w.Find(t.Context(), other.AccountID, "unknown")
+		_, err := w.Find(t.Context(), other, "unknown")
 		wantCode(t, err, fault.TokenNotFound)
 		for range asked {
 			goOn <- struct{}{}

@@ -1,9 +1,11 @@
-// Package vaults is the containers of tokens: binding a webhook, the index of
-// its tokens, tickets for people, the kill switch, and what a token's badge
-// says.
+// Package vaults is the containers of tokens, whichever their mode: binding a
+// webhook, the index of its tokens, tickets for people, the kill switch, and what
+// a token's badge says. What concerns platform vaults it passes on to package
+// platform.
 //
 // In webhook mode it never reads, writes or forwards credential material; it
-// speaks to the webhook about metadata only.
+// speaks to the webhook about metadata only. (Moving out of platform mode is the
+// exception, and is on record.)
 package vaults
 
 import (
@@ -20,6 +22,7 @@ type Trust string
 const (
 	TVZero Trust = "tv-zero"
 	TVSeen Trust = "tv-seen"
+	Sealed Trust = "sealed"
 )
 
 // Token statuses.
@@ -35,6 +38,12 @@ type TokenView struct {
 	Status      string
 	Trust       Trust
 	TrustReason string // a sentence for a person
+}
+
+// Found is a token with the mode of the vault that it is in.
+type Found struct {
+	models.Token
+	Mode models.VaultMode
 }
 
 // Status is how an account keeps its tokens.

@@ -3,6 +3,7 @@ package apptest
 import (
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
@@ -88,6 +89,12 @@ func (o *Owner) enter(path string, status int) {
 		o.t.Fatalf("%s answered %s with %d cookies, want %d with one", path, answer, len(cookies), status)
 	}
 	o.Cookie = cookies[0].Name + "=" + cookies[0].Value
+}
+
+// Token is the session's token, as the cookie has it.
+func (o *Owner) Token() string {
+	_, token, _ := strings.Cut(o.Cookie, "=")
+	return token
 }
 
 // A Link is what a webhook's registration URL carries, as the body of a bind.

@@ -1,0 +1,115 @@
+package agents
+
+import (
+	"context"
+	"errors"
+
+	"github.com/google/uuid"
+
+	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/custody"
+	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/server/internal/vaults"
+)
+
+// holder is the holder of p's token when found is in a platform vault, else nil,
+// which may be cleared as well.
+func (s *Service) holder(ctx context.Context, p grants.Principal, found vaults.Found) (*custody.Holder, error) {
+	if found.Mode != models.ModePlatform {
+		return nil, nil
+	}
+	return s.deps.Grants.Keys(ctx, p)
+}
+
+func clearHolder(h *custody.Holder) {
+	if h != nil {
+		h.Clear()
+	}
+}
+
+// entrust wraps a platform credential's key to an agent's key, in a transaction. A
+// nil holder: the token is a webhook's, and there is no key to wrap.
+func (s *Service) entrust(ctx context.Context, h *custody.Holder, a models.Agent, tokenID uuid.UUID) error {
+	if h == nil {
+		return nil
+	}
+	to, err := s.deps.GrantRows.Grant(ctx, a.AccountID, a.GrantID)
+	if err != nil {
+		return err
+	}
+	return s.deps.Platform.Entrust(ctx, h, tokenID, &to)
+}
+
+// withdraw takes from an agent what it was granted under a name, but for one token,
+// in a transaction that has deleted or replaced that credential grant.
+func (s *Service) withdraw(ctx context.Context, a models.Agent, before []models.CredentialGrant, service string, except uuid.UUID) error {
+	for _, g := range before {
+		if g.ServiceName == service && g.TokenID != except {
+			return s.deps.Platform.Withdraw(ctx, a.AccountID, g.TokenID, a.GrantID)
+		}
+	}
+	return nil
+}
+
+// withdrawAll is withdraw for every credential grant that an agent has.
+func (s *Service) withdrawAll(ctx context.Context, a models.Agent) error {
+	before, err := s.deps.GrantStore.CredentialGrants(ctx, a.AccountID, a.ID)
+	if err != nil {
+		return err
+	}
+	for _, g := range before {
+		if err := s.deps.GrantStore.DeleteCredentialGrant(ctx, a.AccountID, a.ID, g.ServiceName); err != nil {
+			return err
+		}
+		if err := s.deps.Platform.Withdraw(ctx, a.AccountID, g.TokenID, a.GrantID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle gives new keys to what an agent lost, now that somebody who opens it is
+// here. What stays undone is marked, and done by the next one who can.
+func (s *Service) settle(ctx context.Context, p grants.Principal) {
+	if p.VaultID == uuid.Nil {
+		return
+	}
+	h, err := s.deps.Grants.Keys(ctx, p)
+	if err == nil {
+		defer h.Clear()
+		err = s.deps.Platform.Settle(ctx, h)
+	}
+	if err != nil {
+		s.deps.Logger.WarnContext(ctx, "agents: new keys for what an agent lost are still due", "account", p.AccountID, "error", err)
+	}
+}
+
+// reentrust wraps to an agent's new key what its old one opened, as far as the
+// holder opens it too, in the transaction that replaced the key. It returns the
+// names of what is lost.
+func (s *Service) reentrust(ctx context.Context, h *custody.Holder, a models.Agent, oldGrant uuid.UUID) (lost []string, err error) {
+	_, granted, err := s.deps.GrantStore.AgentWithGrants(ctx, a.AccountID, a.ID)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range granted {
+		if !g.Platform {
+			continue
+		}
+		err := error(fault.New(fault.TokenNotFound, "no holder"))
+		if h != nil {
+			err = s.entrust(ctx, h, a, g.Grant.TokenID)
+		}
+		if code := fault.CodeOf(err); err != nil && code != fault.TokenNotFound && code != fault.ScopeDenied {
+			return nil, err
+		}
+		if err != nil {
+			lost = append(lost, g.Grant.ServiceName)
+		}
+		if err := s.deps.Platform.Withdraw(ctx, a.AccountID, g.Grant.TokenID, oldGrant); err != nil && !errors.Is(err, models.ErrNotFound) {
+			return nil, err
+		}
+	}
+	return lost, nil
+}
