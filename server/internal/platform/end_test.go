@@ -10,7 +10,7 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/fault"
 )
 
-func (w *world) gone(token models.Token) {
+func (w *world) tokenGone(token models.Token) {
 	w.t.Helper()
 	if _, err := w.store.TokenByID(w.t.Context(), w.account, token.ID); !errors.Is(err, models.ErrNotFound) {
 		w.t.Errorf("the token %q is still there: %v", token.ServiceName, err)
@@ -39,7 +39,7 @@ func TestAVaultGoesWithTheLastGrantThatOpensIt(t *testing.T) {
 		w.must(w.grants.Revoke(t.Context(), p, audit.Client{}, p.GrantID))
 		w.reveals(key, "github", "secret")
 		w.must(w.grants.Revoke(t.Context(), key, audit.Client{}, key.GrantID))
-		w.gone(token)
+		w.tokenGone(token)
 		w.vaultGone(p.VaultID)
 	})
 }
@@ -52,14 +52,14 @@ func TestWhatAnAgentWasGrantedOutlivesTheVaultsGrantsUntilTheAgentLosesIt(t *tes
 		w.grant(p, a, granted)
 		w.grant(p, b, granted)
 		w.must(w.grants.Revoke(t.Context(), p, audit.Client{}, p.GrantID))
-		w.gone(other)
+		w.tokenGone(other)
 		w.releases(a, granted, "for agents")
 		w.releases(b, granted, "for agents")
 		w.revoke(a, granted)
 		w.releaseRefused(a, granted, fault.NoGrant)
 		w.releases(b, granted, "for agents")
 		w.must(w.grants.End(t.Context(), w.account, b.Agent.GrantID)) // with the agent's key, without a Withdraw
-		w.gone(granted)
+		w.tokenGone(granted)
 		w.vaultGone(p.VaultID)
 	})
 }
