@@ -4,8 +4,6 @@ import (
 	"crypto/ecdh"
 
 	"github.com/google/uuid"
-
-	"github.com/tvzero/tokenvault/models"
 )
 
 // What known answers and published vectors are held against.
@@ -41,9 +39,4 @@ func (c *Claims) KEKs(vault uuid.UUID, generation int64, credential uuid.UUID, e
 	}
 	cek, err = c.kek(forCEK, c.saltOf(credential, epoch))
 	return x25519, dek, cek, err
-}
-
-// OpenShared opens bytes that another grant is said to have wrapped.
-func (h *Holder) OpenShared(wrapped []byte, sender *models.Grant) ([]byte, error) {
-	return h.openShared(wrapped, &sender.ID, sender, sharedDEK)
 }

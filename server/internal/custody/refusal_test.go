@@ -521,3 +521,43 @@ func TestNoKeyIsMadeWithoutRandomness(t *testing.T) {
 		}
 	}
 }
+
+// FuzzOpenShared: whatever the bytes, nothing panics, and only what the sender
+// wrapped opens.
+func FuzzOpenShared(f *testing.F) {
+	s := newStage(f)
+	good := s.VaultKeys.Shared.Wrapped
+	f.Add([]byte(good))
+	f.Add([]byte(good[:len(good)-1]))
+	f.Add([]byte(s.CredentialKeys.Shared.Wrapped))
+	f.Add(append(make([]byte, 32), good[32:]...))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, wrapped []byte) {
+		row := s.vaultKey(models.FormShared)
+		row.Wrapped = wrapped
+		s.ring.SignVaultKey(row)
+		d, err := s.apiKey.OpenVaultKey(row, s.session.Grant())
+		if (err == nil) != bytes.Equal(wrapped, good) || err != nil && (!errors.Is(err, custody.ErrOpen) || d.Bytes() != nil) {
+			t.Fatalf("%x: %v", wrapped, err)
+		}
+	})
+}
+
+// FuzzOpenSuccessor: as FuzzOpenShared, for sealed successors.
+func FuzzOpenSuccessor(f *testing.F) {
+	s := newStage(f)
+	good := s.Successor.Sealed
+	f.Add([]byte(good), int64(3))
+	f.Add([]byte(good), int64(4))
+	f.Add([]byte(good[:27]), int64(3))
+	f.Add([]byte{}, int64(0))
+	f.Fuzz(func(t *testing.T, sealed []byte, next int64) {
+		row := s.successor()
+		row.Sealed, row.NextSlot = sealed, next
+		text, err := s.session.OpenSuccessor(row)
+		if opens := bytes.Equal(sealed, good) && next == int64(s.Successor.Next); (err == nil) != opens ||
+			err != nil && (!errors.Is(err, custody.ErrOpen) || text != "") {
+			t.Fatalf("%x, next slot %d: %q, %v", sealed, next, text, err)
+		}
+	})
+}
