@@ -11,7 +11,6 @@ import (
 
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/fault"
-	"github.com/tvzero/tokenvault/server/internal/vaults"
 )
 
 func values(pairs ...string) url.Values {
@@ -307,28 +306,11 @@ func TestSettingsShowWhatTheCheckFound(t *testing.T) {
 	}
 }
 
-func TestWithoutAWebhookThePagesSayWhatToDo(t *testing.T) {
-	t.Parallel()
-	d := open(t)
-	d.status = vaults.Status{Mode: models.ModePlatform}
-	if got := d.get(t, "/"); !strings.Contains(got.body, "Bind your webhook first") || strings.Contains(got.body, "/tokens/new") {
-		t.Error("the list of tokens does not say to bind a webhook first, or offers to add tokens")
-	}
-	for path, to := range map[string]string{"/tokens/new": "/", "/settings/unbind": "/settings"} {
-		if got := d.get(t, path); got.status != 303 || got.header.Get("Location") != to {
-			t.Errorf("%s: %d to %q, want 303 to %q", path, got.status, got.header.Get("Location"), to)
-		}
-	}
-	if got := d.get(t, "/token/my%20token"); strings.Contains(got.body, "data-purpose") {
-		t.Error("a token's page offers to show a credential that no webhook has")
-	}
-}
-
 func TestFailuresOfOursLeakNothing(t *testing.T) {
 	t.Parallel()
 	d := open(t)
 	d.read = errors.New("secret detail")
-	for _, page := range append(pages(), "/login", "/register") {
+	for _, page := range append(append(pages(), sealedPages()...), "/login", "/register") {
 		got := d.get(t, page)
 		if (got.status != 500 || !strings.Contains(got.body, "Request id")) && got.status != 303 || strings.Contains(got.body, "secret detail") {
 			t.Errorf("%s: %d; want a page with 500 and a request id, without the cause", page, got.status)

@@ -36,12 +36,12 @@ func showAgent(m models.Agent) agentRow {
 
 func agentPath(id uuid.UUID) string { return "/agents/" + id.String() }
 
-// pathID is the id of a path; what is none names nothing.
-func pathID(c *gin.Context) (uuid.UUID, error) {
+// pathID is the id of a path, of a kind of thing; what is none names nothing.
+func pathID(c *gin.Context, kind string) (uuid.UUID, error) {
 	text := c.Param("id")
 	id, err := uuid.Parse(text)
 	if err != nil || id.String() != text {
-		return uuid.Nil, fault.New(fault.NotFound, "There is no agent with this id.")
+		return uuid.Nil, fault.New(fault.NotFound, "There is no %s with this id.", kind)
 	}
 	return id, nil
 }
@@ -105,9 +105,11 @@ func (d *Dashboard) showKey(c *gin.Context, v visitor, status int, made agents.C
 		Key     string
 		Rotated bool
 		URL     string
+		Webhook bool
+		Lost    []string
 	}
 	return d.render(c, status, "agentkey", view{Title: "Key of " + made.Agent.Name, Section: "agents", Page: page{
-		Agent: showAgent(made.Agent), Key: made.Key.Reveal(), Rotated: rotated, URL: d.credentialsURL(),
+		Agent: showAgent(made.Agent), Key: made.Key.Reveal(), Rotated: rotated, URL: d.credentialsURL(), Webhook: bound(v), Lost: made.Lost,
 	}}, &v)
 }
 
@@ -135,7 +137,7 @@ func lives() []life {
 }
 
 func (d *Dashboard) agentPage(c *gin.Context, v visitor) error {
-	id, err := pathID(c)
+	id, err := pathID(c, "agent")
 	if err != nil {
 		return err
 	}
@@ -156,10 +158,12 @@ func (d *Dashboard) showAgentPage(c *gin.Context, v visitor, detail agents.Detai
 		Lives             []life
 		Hours             int
 		URL               string
+		Webhook           bool
 		Name, Description field
 	}
 	p := page{
-		Agent: showAgent(detail.Agent), Active: detail.Agent.Status == models.AgentActive, Lives: lives(), Hours: hours, URL: d.credentialsURL(),
+		Webhook: bound(v),
+		Agent:   showAgent(detail.Agent), Active: detail.Agent.Status == models.AgentActive, Lives: lives(), Hours: hours, URL: d.credentialsURL(),
 		Service: field{Name: "serviceName", Label: "Token", Type: "text", Value: service, Hint: "The service name of one of your tokens.", Required: true, MaxLength: 128},
 	}
 	p.Name, p.Description = agentFields(detail.Agent.Name, detail.Agent.Description)
@@ -181,7 +185,7 @@ func (d *Dashboard) showAgentPage(c *gin.Context, v visitor, detail agents.Detai
 }
 
 func (d *Dashboard) updateAgent(c *gin.Context, v visitor) error {
-	id, err := pathID(c)
+	id, err := pathID(c, "agent")
 	if err != nil {
 		return err
 	}
@@ -207,7 +211,7 @@ func (d *Dashboard) updateAgent(c *gin.Context, v visitor) error {
 }
 
 func (d *Dashboard) setAgentStatus(c *gin.Context, v visitor) error {
-	id, err := pathID(c)
+	id, err := pathID(c, "agent")
 	if err != nil {
 		return err
 	}
@@ -243,7 +247,7 @@ func (d *Dashboard) rotateKeyPage(c *gin.Context, v visitor) error {
 }
 
 func (d *Dashboard) rotateKey(c *gin.Context, v visitor) error {
-	id, err := pathID(c)
+	id, err := pathID(c, "agent")
 	if err != nil {
 		return err
 	}
@@ -255,7 +259,7 @@ func (d *Dashboard) rotateKey(c *gin.Context, v visitor) error {
 }
 
 func (d *Dashboard) detail(c *gin.Context, v visitor) (agents.Detail, error) {
-	id, err := pathID(c)
+	id, err := pathID(c, "agent")
 	if err != nil {
 		return agents.Detail{}, err
 	}
@@ -280,7 +284,7 @@ func (d *Dashboard) deleteAgentPage(c *gin.Context, v visitor) error {
 }
 
 func (d *Dashboard) deleteAgent(c *gin.Context, v visitor) error {
-	id, err := pathID(c)
+	id, err := pathID(c, "agent")
 	if err != nil {
 		return err
 	}
@@ -291,7 +295,7 @@ func (d *Dashboard) deleteAgent(c *gin.Context, v visitor) error {
 }
 
 func (d *Dashboard) grant(c *gin.Context, v visitor) error {
-	id, err := pathID(c)
+	id, err := pathID(c, "agent")
 	if err != nil {
 		return err
 	}
@@ -323,7 +327,7 @@ func (d *Dashboard) grant(c *gin.Context, v visitor) error {
 }
 
 func (d *Dashboard) revoke(c *gin.Context, v visitor) error {
-	id, err := pathID(c)
+	id, err := pathID(c, "agent")
 	if err != nil {
 		return err
 	}

@@ -4,12 +4,14 @@
 // In webhook mode it never sees a credential either. The pages that store or
 // show one hold a small script that asks this server for a ticket and speaks to
 // the webhook itself; their form fields have no names, so that not even a
-// broken browser could send what was typed here. It knows no storage, no keys,
-// and no other door.
+// broken browser could send what was typed here. In platform mode a form posts a
+// credential here; what was typed as a secret is shown by no answer but the one that
+// somebody asked to reveal it. It knows no storage, no keys, and no other door.
 package dashboard
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"time"
@@ -23,8 +25,10 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/fault"
 	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/server/internal/platform"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 	"github.com/tvzero/tokenvault/server/internal/web"
+	"github.com/tvzero/tokenvault/totp"
 )
 
 // Authenticator tells who a session speaks for.
@@ -81,6 +85,42 @@ type CredentialGrants interface {
 	Revoke(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID, service string) error
 }
 
+// Platform keeps the credentials of platform vaults.
+type Platform interface {
+	Store(ctx context.Context, p grants.Principal, client audit.Client, ref platform.Ref, fields map[string]json.RawMessage) (models.Token, error)
+	Reveal(ctx context.Context, p grants.Principal, client audit.Client, ref platform.Ref) (map[string]any, error)
+	TOTPCode(ctx context.Context, p grants.Principal, client audit.Client, ref platform.Ref) (totp.Code, error)
+	Superseded(ctx context.Context, p grants.Principal) ([]models.Token, error)
+	Restore(ctx context.Context, p grants.Principal, client audit.Client, tokenID uuid.UUID, newName string) (models.Token, error)
+	Discard(ctx context.Context, p grants.Principal, client audit.Client, tokenID uuid.UUID) error
+}
+
+// Keys makes API keys.
+type Keys interface {
+	APIKeys(ctx context.Context, p grants.Principal) ([]grants.View, error)
+	CreateKey(ctx context.Context, p grants.Principal, client audit.Client, in grants.CreateKeyInput) (grants.Issued, error)
+	RotateKey(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) (grants.Issued, error)
+}
+
+// Sessions is what can sign in. LastOfVault tells whether a platform vault ends
+// with a grant, and how many credentials would be lost with it.
+type Sessions interface {
+	List(ctx context.Context, p grants.Principal) ([]grants.View, error)
+	SetLabel(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID, label string) error
+	Revoke(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) error
+	LastOfVault(ctx context.Context, p grants.Principal, id uuid.UUID) (last bool, credentials int, err error)
+	Rotate(ctx context.Context, p grants.Principal) (grants.Token, time.Time, error)
+}
+
+// Linking shares a vault between grants.
+type Linking interface {
+	Share(ctx context.Context, p grants.Principal, client audit.Client, to uuid.UUID) (models.Escrow, error)
+	Escrows(ctx context.Context, p grants.Principal) ([]models.Escrow, error)
+	Accept(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) error
+	Decline(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) error
+	Cancel(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) error
+}
+
 // Record reads the audit record.
 type Record interface {
 	List(ctx context.Context, accountID uuid.UUID, filter audit.Filter) (audit.Page, error)
@@ -95,6 +135,10 @@ type Deps struct {
 	Webhook   Webhook
 	Agents    Agents
 	Grants    CredentialGrants
+	Platform  Platform
+	Keys      Keys
+	Sessions  Sessions
+	Linking   Linking
 	Audit     Record
 	Cookies   web.Cookies
 	PublicURL *url.URL         // what the command lines on the pages use
@@ -138,12 +182,19 @@ func (d *Dashboard) Routes(r gin.IRoutes) {
 	get("/register", d.page(d.registerPage))
 	r.POST("/register", d.page(d.register))
 	r.POST("/logout", d.page(d.logout))
+	r.POST("/logout/anyway", d.page(d.logoutAnyway))
 
 	get("/", d.user(d.tokensPage))
 	get("/tokens/new", d.user(d.newTokenPage))
+	r.POST("/tokens/new", d.user(d.storeToken))
 	r.POST("/tokens/sync", d.user(d.sync))
+	r.POST("/tokens/superseded/:id/restore", d.user(d.restore))
+	get("/tokens/superseded/:id/delete", d.user(d.deleteSupersededPage))
+	r.POST("/tokens/superseded/:id/delete", d.user(d.deleteSuperseded))
 	get("/token/:service", d.user(d.tokenPage))
 	r.POST("/token/:service", d.user(d.updateToken))
+	r.POST("/token/:service/reveal", d.user(d.reveal))
+	r.POST("/token/:service/code", d.user(d.code))
 	get("/token/:service/delete", d.user(d.deleteTokenPage))
 	r.POST("/token/:service/delete", d.user(d.deleteToken))
 
@@ -158,6 +209,22 @@ func (d *Dashboard) Routes(r gin.IRoutes) {
 	r.POST("/agents/:id/delete", d.user(d.deleteAgent))
 	r.POST("/agents/:id/grants", d.user(d.grant))
 	r.POST("/agents/:id/revoke", d.user(d.revoke))
+
+	get("/keys", d.user(d.keysPage))
+	r.POST("/keys", d.user(d.createKey))
+	get("/keys/:id/rotate", d.user(d.rotateAPIKeyPage))
+	r.POST("/keys/:id/rotate", d.user(d.rotateAPIKey))
+
+	get("/grants", d.user(d.grantsPage))
+	r.POST("/grants/:id", d.user(d.labelGrant))
+	get("/grants/:id/revoke", d.user(d.revokeGrantPage))
+	r.POST("/grants/:id/revoke", d.user(d.revokeGrant))
+	get("/grants/:id/share-vault", d.user(d.shareVaultPage))
+	r.POST("/grants/:id/share-vault", d.user(d.shareVault))
+	get("/escrows/:id", d.user(d.escrowPage))
+	r.POST("/escrows/:id/accept", d.user(d.accept))
+	r.POST("/escrows/:id/decline", d.user(d.decline))
+	r.POST("/escrows/:id/cancel", d.user(d.cancel))
 
 	get("/vault/webhook-bind", d.user(d.bindPage))
 	r.POST("/vault/webhook-bind", d.user(d.bind))
@@ -177,6 +244,8 @@ type visitor struct {
 	principal grants.Principal
 	account   models.Account
 	vault     vaults.Status
+	offers    []offer // vaults that others share with this session
+	ending    *ending // nil: nothing is about to be lost
 }
 
 type pageHandler func(c *gin.Context) error
@@ -210,11 +279,23 @@ func (d *Dashboard) user(h userHandler) gin.HandlerFunc {
 		if err != nil {
 			return err
 		}
+		if p.RotateDue {
+			web.FollowSession(c, d.deps.Cookies, func(ctx context.Context) (string, time.Time, error) {
+				next, expires, err := d.deps.Sessions.Rotate(ctx, p)
+				if err == nil {
+					p.ExpiresAt = expires
+				}
+				return next.Reveal(), expires, err
+			})
+		}
 		v := visitor{principal: p}
 		if v.account, err = d.deps.Accounts.Account(ctx, p); err != nil {
 			return err
 		}
 		if v.vault, err = d.deps.Vault.Status(ctx, p); err != nil {
+			return err
+		}
+		if err := d.lookOut(ctx, &v); err != nil {
 			return err
 		}
 		return h(c, v)

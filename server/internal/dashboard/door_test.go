@@ -9,14 +9,17 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/accounts"
 	"github.com/tvzero/tokenvault/server/internal/agents"
 	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/dashboard"
 	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/server/internal/platform"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 	"github.com/tvzero/tokenvault/server/internal/web"
 )
@@ -31,6 +34,9 @@ var (
 	_ dashboard.Agents           = (*agents.Service)(nil)
 	_ dashboard.CredentialGrants = (*agents.Service)(nil)
 	_ dashboard.Record           = (*audit.Service)(nil)
+	_ dashboard.Platform         = (*platform.Service)(nil)
+	_ dashboard.Keys             = (*grants.Service)(nil)
+	_ dashboard.Sessions         = (*grants.Service)(nil)
 )
 
 // A door is a running dashboard over fake services.
@@ -46,6 +52,7 @@ func open(t *testing.T) *door {
 	public := &url.URL{Scheme: "http", Host: "127.0.0.1:8000"}
 	d, err := dashboard.New(dashboard.Deps{
 		Auth: s, Accounts: s, Tokens: s, Vault: s, Webhook: s, Agents: s, Grants: s, Audit: record{s}, Cookies: web.NewCookies(public), PublicURL: public,
+		Platform: s, Keys: keys{s}, Sessions: sessions{s}, Linking: s, Now: func() time.Time { return now },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -100,13 +107,31 @@ func (d *door) post(t *testing.T, path string, form url.Values) answer {
 		append(d.cookie(), "Content-Type", "application/x-www-form-urlencoded", "Sec-Fetch-Site", "same-origin")...)
 }
 
+// sealedPages are those of an account in platform mode besides.
+func sealedPages() []string {
+	return []string{
+		"/", "/tokens/new", "/tokens/new?type=OAuth", "/tokens/new?service=my%20token", "/token/my%20token", "/token/my%20token/delete",
+		"/tokens/superseded/" + agentID.String() + "/delete", "/agents", agentPath, "/keys", "/grants", "/escrows/" + escrowID.String(), "/settings",
+	}
+}
+
+// offered gives the session a vault to accept, and one that it has offered.
+func (d *door) offered() {
+	later := now.Add(time.Hour)
+	d.escrows = []models.Escrow{
+		{ID: escrowID, VaultID: otherVault, FromID: otherID, ToID: sessionID, State: models.EscrowPending, ExpiresAt: later},
+		{ID: keyID, VaultID: vaultID, FromID: sessionID, ToID: otherID, State: models.EscrowPending, ExpiresAt: later},
+	}
+}
+
 const agentPath = "/agents/01890000-0000-7000-8000-0000000000a1"
 
 // pages are all that somebody who is signed in can read.
 func pages() []string {
 	return []string{
 		"/", "/tokens/new", "/tokens/new?service=my%20token", "/token/my%20token", "/token/my%20token/delete", "/agents", agentPath,
-		agentPath + "/rotate-key", agentPath + "/delete", "/audit", "/audit?service=x&type=release", "/settings", "/settings/unbind", link("c0de", hook, fingerprint),
+		agentPath + "/rotate-key", agentPath + "/delete", "/keys", "/keys/" + keyID.String() + "/rotate", "/grants", "/grants/" + sessionID.String() + "/revoke",
+		"/grants/" + otherID.String() + "/share-vault", "/audit", "/audit?service=x&type=release", "/settings", "/settings/unbind", link("c0de", hook, fingerprint),
 	}
 }
 
@@ -118,16 +143,31 @@ var (
 // Whatever a page links to, loads or posts to exists.
 func TestNoPageHasADeadLink(t *testing.T) {
 	t.Parallel()
-	d := open(t)
+	for _, mode := range []models.VaultMode{models.ModeWebhook, models.ModePlatform} {
+		d, list := open(t), pages()
+		if mode == models.ModePlatform {
+			d.seal()
+			d.offered()
+			list = sealedPages()
+		}
+		if followed := d.follow(t, list); followed < 20 {
+			t.Errorf("%s: %d links were followed, want those of all pages", mode, followed)
+		}
+	}
+}
+
+// follow follows all links of pages, and returns how many there are.
+func (d *door) follow(t *testing.T, list []string) int {
+	t.Helper()
 	routes := map[string]bool{}
 	for _, r := range d.engine.Routes() {
 		if r.Method == http.MethodPost {
 			routes[regexp.MustCompile(`:[a-z]+`).ReplaceAllString(r.Path, "*")] = true
 		}
 	}
-	variable := regexp.MustCompile(`^/(agents|token)/[^/?]+`)
+	variable := regexp.MustCompile(`^/(agents|token|keys|grants|escrows|tokens/superseded)/[^/?]+`)
 	seen := map[string]bool{}
-	for _, page := range pages() {
+	for _, page := range list {
 		got := d.get(t, page)
 		if got.status != http.StatusOK {
 			t.Errorf("GET %s: %d, want 200", page, got.status)
@@ -149,9 +189,7 @@ func TestNoPageHasADeadLink(t *testing.T) {
 			}
 		}
 	}
-	if len(seen) < 20 {
-		t.Errorf("%d links were followed, want those of all pages", len(seen))
-	}
+	return len(seen)
 }
 
 func TestEveryPageIsHeldToAStrictPolicy(t *testing.T) {
@@ -206,10 +244,24 @@ func TestWhatOthersWroteIsShownAsText(t *testing.T) {
 	d.events[0].Detail, d.events[0].Client, d.events[0].ServiceName, d.events[0].Outcome = attack, attack, attack, attack
 	d.status.Binding.HealthDetail, d.status.Binding.Version, d.status.Binding.Capabilities = attack, attack, []string{attack}
 	d.preview.Host, d.preview.WebhookURL, d.preview.Fingerprint = attack, attack, attack
-	for _, page := range pages() {
-		if got := d.get(t, page); strings.Contains(got.body, "<script>alert") || strings.Contains(got.body, "<img src=x") {
-			t.Errorf("%s shows what others wrote as markup", page)
+	look := func(list []string) {
+		for _, page := range list {
+			if got := d.get(t, page); strings.Contains(got.body, "<script>alert") || strings.Contains(got.body, "<img src=x") {
+				t.Errorf("%s shows what others wrote as markup", page)
+			}
 		}
+	}
+	look(pages())
+	d.seal()
+	d.offered()
+	d.aside[0].ServiceName, d.aside[0].DisplayName, d.aside[0].TokenType = attack, attack, attack
+	for i := range d.views {
+		d.views[i].Label, d.views[i].Scopes = attack, []string{attack}
+	}
+	look(sealedPages())
+	d.secret = map[string]any{"accessToken": attack, "allowedHosts": []any{attack}}
+	if got := d.post(t, "/token/my%20token/reveal", nil); !strings.Contains(got.body, "&gt;&lt;script&gt;alert(1)") || strings.Contains(got.body, "<script>alert") {
+		t.Error("a revealed credential is not shown as the text that it is")
 	}
 }
 

@@ -3,6 +3,7 @@ package dashboard_test
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -20,13 +21,24 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/custody"
 	"github.com/tvzero/tokenvault/server/internal/fault"
 	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/server/internal/platform"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
+	"github.com/tvzero/tokenvault/totp"
 )
 
 var (
 	account = uuid.MustParse("01890000-0000-7000-8000-00000000000a")
 	agentID = uuid.MustParse("01890000-0000-7000-8000-0000000000a1")
 	at      = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	now     = at.Add(time.Hour)
+
+	sessionID    = uuid.MustParse("01890000-0000-7000-8000-0000000000b1")
+	otherID      = uuid.MustParse("01890000-0000-7000-8000-0000000000b2")
+	keyID        = uuid.MustParse("01890000-0000-7000-8000-0000000000b3")
+	grantOfAgent = uuid.MustParse("01890000-0000-7000-8000-0000000000b4")
+	vaultID      = uuid.MustParse("01890000-0000-7000-8000-000000c0ffee")
+	otherVault   = uuid.MustParse("01890000-0000-7000-8000-000000decade")
+	escrowID     = uuid.MustParse("01890000-0000-7000-8000-0000000000d1")
 )
 
 const (
@@ -37,12 +49,23 @@ const (
 // services stands for all services: it writes down who called what, and
 // answers with what its fields say. Reads are not written down.
 type services struct {
-	session, agentKey grants.Token
+	session, agentKey, apiKey, next grants.Token
 
 	mu    sync.Mutex
 	calls []string
 	err   error // of every method that changes something
 	read  error // of every method that reads
+
+	sealed   bool // the account is in platform mode
+	expires  time.Time
+	due      bool // the session's token is to be followed
+	unfollow error
+	last     bool // each vault ends with the grant that is asked about
+	count    int  // of the credentials lost then
+	views    []grants.View
+	escrows  []models.Escrow
+	secret   map[string]any
+	aside    []models.Token
 
 	status  vaults.Status
 	token   models.Token
@@ -58,6 +81,14 @@ func newServices(t *testing.T) *services {
 	later := at.Add(time.Hour)
 	s := &services{
 		session: issue(t, models.GrantSession), agentKey: issue(t, models.GrantAgentKey),
+		apiKey: issue(t, models.GrantAPIKey), next: issue(t, models.GrantSession), expires: now.AddDate(0, 0, 30),
+		views: []grants.View{
+			{ID: sessionID, Kind: models.GrantSession, Label: "Firefox on Linux", VaultID: vaultID, CreatedAt: at, Current: true, ExpiresAt: &later},
+			{ID: otherID, Kind: models.GrantSession, Label: "Safari on macOS", VaultID: otherVault, CreatedAt: at, LastUsedAt: &at},
+			{ID: keyID, Kind: models.GrantAPIKey, Label: "offline", VaultID: vaultID, Scopes: []string{"tokens:read"}, CreatedAt: at},
+			{ID: grantOfAgent, Kind: models.GrantAgentKey, Label: "deployer", AgentID: agentID, CreatedAt: at},
+		},
+		secret: map[string]any{"accessToken": "s3cret", "refreshToken": "r3fresh", "displayName": "Mine", "serviceName": "my token", "allowedHosts": []any{"https://a.example"}},
 		token: models.Token{
 			ID: agentID, ServiceName: "my token", TokenType: "PlainText", DisplayName: "Mine", Notes: "line 1\nline 2", Tags: []string{"ci", "prod"},
 			ExpiresAt: &later, StoredAt: &at,
@@ -126,7 +157,11 @@ func (s *services) take() string {
 
 func (s *services) Authenticate(_ context.Context, token string, kinds ...models.GrantKind) (grants.Principal, error) {
 	if len(kinds) == 1 && kinds[0] == models.GrantSession && token == s.session.Reveal() {
-		return grants.Principal{AccountID: account, Kind: models.GrantSession}, nil
+		p := grants.Principal{AccountID: account, GrantID: sessionID, Kind: models.GrantSession, ExpiresAt: s.expires, RotateDue: s.due, Token: s.session}
+		if s.sealed {
+			p.VaultID = vaultID
+		}
+		return p, nil
 	}
 	return grants.Principal{}, fault.New(fault.InvalidKey, "The key is not valid.")
 }
@@ -154,6 +189,9 @@ func (s *services) Account(context.Context, grants.Principal) (models.Account, e
 func (s *services) RegistrationOpen(context.Context) (bool, error) { return s.open, s.read }
 
 func (s *services) view() vaults.TokenView {
+	if s.sealed {
+		return vaults.TokenView{Token: s.token, Status: vaults.StatusActive, Trust: vaults.Sealed, TrustReason: "Sealed."}
+	}
 	return vaults.TokenView{Token: s.token, Status: vaults.StatusActive, Trust: vaults.TVZero, TrustReason: "This server never receives it."}
 }
 
@@ -248,6 +286,108 @@ func (s *services) Grant(_ context.Context, _ grants.Principal, _ audit.Client, 
 
 func (s *services) Revoke(_ context.Context, _ grants.Principal, _ audit.Client, _ uuid.UUID, service string) error {
 	return s.called("Revoke %s", service)
+}
+
+// seal makes the account one in platform mode.
+func (s *services) seal() {
+	s.sealed, s.status = true, vaults.Status{Mode: models.ModePlatform}
+	s.aside = []models.Token{{ID: agentID, ServiceName: "github", TokenType: "JWT", SupersededAt: &at}}
+}
+
+func (s *services) Store(_ context.Context, _ grants.Principal, _ audit.Client, ref platform.Ref, fields map[string]json.RawMessage) (models.Token, error) {
+	text, err := json.Marshal(fields)
+	if err != nil {
+		return models.Token{}, err
+	}
+	return s.token, s.called("Store %s %s", ref.Service, text)
+}
+
+func (s *services) Reveal(_ context.Context, _ grants.Principal, _ audit.Client, ref platform.Ref) (map[string]any, error) {
+	return s.secret, s.called("Reveal %s", ref.Service)
+}
+
+func (s *services) TOTPCode(_ context.Context, _ grants.Principal, _ audit.Client, ref platform.Ref) (totp.Code, error) {
+	return totp.Code{Value: "123456", Remaining: 20 * time.Second, Period: 30 * time.Second, Digits: 6}, s.called("TOTPCode %s", ref.Service)
+}
+
+func (s *services) Superseded(context.Context, grants.Principal) ([]models.Token, error) {
+	return s.aside, s.read
+}
+
+func (s *services) Restore(_ context.Context, _ grants.Principal, _ audit.Client, id uuid.UUID, newName string) (models.Token, error) {
+	return models.Token{ServiceName: newName}, s.called("Restore %s %s", id, newName)
+}
+
+func (s *services) Discard(_ context.Context, _ grants.Principal, _ audit.Client, id uuid.UUID) error {
+	return s.called("Discard %s", id)
+}
+
+// keys and sessions are what can sign in: some of their methods are called as those
+// of agents or credential grants are.
+type keys struct{ *services }
+
+func (k keys) APIKeys(context.Context, grants.Principal) ([]grants.View, error) {
+	return k.views[2:3], k.read
+}
+
+func (k keys) issued(in grants.CreateKeyInput) grants.Issued {
+	return grants.Issued{Token: k.apiKey, Grant: models.Grant{
+		ID: keyID, Kind: models.GrantAPIKey, Label: in.Name, Scopes: in.Scopes, VaultID: &vaultID, CreatedAt: at, ExpiresAt: in.ExpiresAt,
+	}}
+}
+
+func (k keys) CreateKey(_ context.Context, _ grants.Principal, _ audit.Client, in grants.CreateKeyInput) (grants.Issued, error) {
+	expires := "-"
+	if in.ExpiresAt != nil {
+		expires = in.ExpiresAt.UTC().Format(time.RFC3339)
+	}
+	return k.issued(in), k.called("CreateKey %s %s %s", in.Name, strings.Join(in.Scopes, ","), expires)
+}
+
+func (k keys) RotateKey(_ context.Context, _ grants.Principal, _ audit.Client, id uuid.UUID) (grants.Issued, error) {
+	return k.issued(grants.CreateKeyInput{Name: "offline"}), k.called("RotateAPIKey %s", id)
+}
+
+type sessions struct{ *services }
+
+func (s sessions) List(context.Context, grants.Principal) ([]grants.View, error) {
+	return s.views, s.read
+}
+
+func (s sessions) SetLabel(_ context.Context, _ grants.Principal, _ audit.Client, id uuid.UUID, label string) error {
+	return s.called("SetLabel %s %s", id, label)
+}
+
+func (s sessions) Revoke(_ context.Context, _ grants.Principal, _ audit.Client, id uuid.UUID) error {
+	return s.called("RevokeGrant %s", id)
+}
+
+func (s sessions) LastOfVault(context.Context, grants.Principal, uuid.UUID) (bool, int, error) {
+	return s.last, s.count, s.read
+}
+
+func (s sessions) Rotate(context.Context, grants.Principal) (grants.Token, time.Time, error) {
+	return s.services.next, now.AddDate(0, 0, 30), s.unfollow
+}
+
+func (s *services) Share(_ context.Context, _ grants.Principal, _ audit.Client, to uuid.UUID) (models.Escrow, error) {
+	return models.Escrow{}, s.called("Share %s", to)
+}
+
+func (s *services) Escrows(context.Context, grants.Principal) ([]models.Escrow, error) {
+	return s.escrows, s.read
+}
+
+func (s *services) Accept(_ context.Context, _ grants.Principal, _ audit.Client, id uuid.UUID) error {
+	return s.called("Accept %s", id)
+}
+
+func (s *services) Decline(_ context.Context, _ grants.Principal, _ audit.Client, id uuid.UUID) error {
+	return s.called("Decline %s", id)
+}
+
+func (s *services) Cancel(_ context.Context, _ grants.Principal, _ audit.Client, id uuid.UUID) error {
+	return s.called("Cancel %s", id)
 }
 
 // record is the audit record: its List has another shape than that of agents.

@@ -18,6 +18,16 @@ const (
 	flashUnbound        flash = "unbound"
 	flashUnlocked       flash = "unlocked"
 	flashSignedOut      flash = "signed-out"
+	flashStored         flash = "stored"
+	flashMetadataSaved  flash = "metadata-saved"
+	flashDeleted        flash = "deleted"
+	flashRestored       flash = "restored"
+	flashRenamed        flash = "renamed"
+	flashGrantRevoked   flash = "grant-revoked"
+	flashShared         flash = "shared"
+	flashAccepted       flash = "accepted"
+	flashDeclined       flash = "declined"
+	flashCancelled      flash = "cancelled"
 )
 
 func (f flash) text() string {
@@ -46,6 +56,26 @@ func (f flash) text() string {
 		return "The webhook is unbound. What it keeps is still there; this server has forgotten its secret."
 	case flashUnlocked:
 		return "The vault is unlocked."
+	case flashStored:
+		return "Stored. It is sealed: this server cannot open it without a session, an API key or a granted agent's key of yours."
+	case flashMetadataSaved:
+		return "Saved."
+	case flashDeleted:
+		return "The token is deleted."
+	case flashRestored:
+		return "It can be used again, under its new name."
+	case flashRenamed:
+		return "Renamed."
+	case flashGrantRevoked:
+		return "Revoked: it is refused from now on."
+	case flashShared:
+		return "The vault is offered. Accept it there within 24 hours."
+	case flashAccepted:
+		return "The vaults are linked: this session opens the shared vault now."
+	case flashDeclined:
+		return "Declined. Your vault stays as it is."
+	case flashCancelled:
+		return "The offer is taken back."
 	case flashSignedOut:
 		return "You are signed out."
 	}

@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"net/url"
+	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 
@@ -54,10 +55,12 @@ func mendable(err error) (*fault.Error, bool) {
 const (
 	maxLine  = 1 << 10
 	maxLines = 16 << 10
+
+	maxSecret = 256 << 10
 )
 
 // readForm reads a posted form and refuses fields that are too long or hold
-// control characters. Passwords are limited in size alone.
+// control characters. Passwords and credentials are limited in size alone.
 func readForm(c *gin.Context) (url.Values, error) {
 	form, err := web.ReadForm(c)
 	if err != nil {
@@ -74,6 +77,10 @@ func readForm(c *gin.Context) (url.Values, error) {
 		case "password":
 			if len(values[0]) > maxLine {
 				err = fault.Field(name, "The password is longer than %d bytes.", maxLine)
+			}
+		case "accessToken", "refreshToken", "idToken", "totpSecret", "sshPrivateKey", "certificateData", "privateKeyData", "certificateChain", "passphrase":
+			if len(values[0]) > maxSecret || !utf8.ValidString(values[0]) {
+				err = fault.Field(name, "What you entered is longer than %d bytes, or not text.", maxSecret)
 			}
 		case "notes", "description":
 			err = web.CheckLines(name, values[0], maxLines)

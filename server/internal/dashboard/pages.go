@@ -54,7 +54,7 @@ func loadPages(a *assets) (*pages, error) {
 // A view is what a page is rendered from.
 type view struct {
 	Title   string
-	Section string       // of the navigation: "tokens", "agents", "audit", "settings"
+	Section string       // of the navigation: "tokens", "agents", "keys", "grants", "audit", "settings"
 	Problem *fault.Error // shown above the form
 	Page    any          // of the page's own
 
@@ -65,6 +65,8 @@ type view struct {
 	SignedIn bool
 	Who      string
 	Locked   bool
+	Offers   []offer
+	Ending   *ending
 	Flash    string
 }
 
@@ -75,7 +77,7 @@ func (d *Dashboard) render(c *gin.Context, status int, name string, v view, who 
 		return fmt.Errorf("dashboard: there is no page %q", name)
 	}
 	if who != nil {
-		v.SignedIn, v.Locked = true, who.vault.Locked
+		v.SignedIn, v.Locked, v.Offers, v.Ending = true, who.vault.Locked, who.offers, who.ending
 		if v.Who = who.account.DisplayName; v.Who == "" {
 			v.Who = who.account.Email
 		}

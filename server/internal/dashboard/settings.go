@@ -28,10 +28,12 @@ func (d *Dashboard) showSettings(c *gin.Context, v visitor, probes []probeRow, f
 		Account models.Account
 		Vault   vaults.Status
 		Bound   bool
+		Sealed  bool
+		Trust   badge
 		Health  badge
 		Probes  []probeRow
 	}
-	p := page{Account: v.account, Vault: v.vault, Bound: bound(v), Probes: probes}
+	p := page{Account: v.account, Vault: v.vault, Bound: bound(v), Sealed: v.vault.Mode == models.ModePlatform, Trust: badge{Look: "sealed", Text: string(vaults.Sealed)}, Probes: probes}
 	if p.Bound {
 		p.Health = healthBadge(v.vault.Binding.HealthStatus)
 	}

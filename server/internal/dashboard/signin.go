@@ -146,11 +146,23 @@ func (d *Dashboard) register(c *gin.Context) error {
 	return seeOther(c, next)
 }
 
-// logout ends the session here and in the browser, also one that is over.
-func (d *Dashboard) logout(c *gin.Context) error {
+// logout ends the session here and in the browser, also one that is over. When
+// credentials would be lost with it, it asks first.
+func (d *Dashboard) logout(c *gin.Context) error { return d.signOut(c, true) }
+
+// logoutAnyway is logout for who was asked.
+func (d *Dashboard) logoutAnyway(c *gin.Context) error { return d.signOut(c, false) }
+
+func (d *Dashboard) signOut(c *gin.Context, ask bool) error {
 	ctx := c.Request.Context()
 	if token := d.deps.Cookies.Session(c.Request); token != "" {
 		p, err := d.deps.Auth.Authenticate(ctx, token, models.GrantSession)
+		if err == nil && ask {
+			var lost []string
+			if lost, err = d.lostWith(ctx, p, p.GrantID); err == nil && len(lost) > 0 {
+				return d.askBeforeSignOut(c, lost)
+			}
+		}
 		if err == nil {
 			err = d.deps.Accounts.Logout(ctx, p, client(c))
 		}
@@ -160,4 +172,10 @@ func (d *Dashboard) logout(c *gin.Context) error {
 	}
 	d.deps.Cookies.EndSession(c.Writer)
 	return d.done(c, "/login", flashSignedOut)
+}
+
+func (d *Dashboard) askBeforeSignOut(c *gin.Context, lost []string) error {
+	return d.render(c, http.StatusOK, "confirm", view{Title: "Sign out and lose the vault?", Page: confirmation{
+		Question: "Sign out and lose the vault?", Lost: append(lost, wayBackIn), Do: "Sign out and lose it", Action: "/logout/anyway", Back: "/keys",
+	}}, nil)
 }

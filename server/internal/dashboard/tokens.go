@@ -41,6 +41,8 @@ func trustBadge(v vaults.TokenView) badge {
 		b.Look = "zero"
 	case vaults.TVSeen:
 		b.Look = "seen"
+	case vaults.Sealed:
+		b.Look = "sealed"
 	default:
 		b.Look = "plain"
 	}
@@ -85,8 +87,13 @@ func tokenTypes() []tokenType {
 	}
 }
 
+// sealedTypes are those of a platform vault, which takes some that webhooks do not.
+func sealedTypes() []tokenType {
+	return append(tokenTypes(), tokenType{"Basic", "User name and password"}, tokenType{"Bearer", "Bearer token"}, tokenType{"OpenIDConnect", "OpenID Connect tokens"})
+}
+
 func typeName(value string) string {
-	for _, t := range tokenTypes() {
+	for _, t := range sealedTypes() {
 		if t.Value == value {
 			return t.Label
 		}
@@ -98,11 +105,12 @@ func bound(v visitor) bool { return v.vault.Mode == models.ModeWebhook && v.vaul
 
 func (d *Dashboard) tokensPage(c *gin.Context, v visitor) error {
 	type page struct {
-		Bound  bool
-		Host   string
-		Tokens []tokenRow
-		Next   string
-		First  bool
+		Bound      bool
+		Host       string
+		Tokens     []tokenRow
+		Superseded []supersededRow
+		Next       string
+		First      bool
 	}
 	p := page{Bound: bound(v), First: c.Query("cursor") == ""}
 	if p.Bound {
@@ -119,6 +127,9 @@ func (d *Dashboard) tokensPage(c *gin.Context, v visitor) error {
 	for _, token := range list {
 		p.Tokens = append(p.Tokens, showToken(token))
 	}
+	if p.Superseded, err = d.findSuperseded(c, v); err != nil {
+		return err
+	}
 	return d.render(c, http.StatusOK, "tokens", view{Title: "Tokens", Section: "tokens", Page: p}, &v)
 }
 
@@ -131,7 +142,7 @@ func hostOf(text string) string {
 
 func (d *Dashboard) newTokenPage(c *gin.Context, v visitor) error {
 	if !bound(v) {
-		return seeOther(c, "/")
+		return d.newSealedPage(c, v)
 	}
 	type page struct {
 		WebhookURL, Host string
@@ -172,6 +183,9 @@ type tokenPage struct {
 	WebhookURL string
 	Host       string
 	IsTOTP     bool
+	IsSealed   bool
+	Shown      []secretRow // revealed, by the POST that asked for it
+	Code       *oneTimeCode
 	Name       field
 	Notes      field
 	Tags       field
@@ -186,18 +200,19 @@ func (d *Dashboard) tokenPage(c *gin.Context, v visitor) error {
 	if err != nil {
 		return err
 	}
-	return d.showTokenPage(c, v, token, nil)
+	return d.showTokenPage(c, v, token, shown{}, nil)
 }
 
-func (d *Dashboard) showTokenPage(c *gin.Context, v visitor, token vaults.TokenView, failure *fault.Error) error {
+func (d *Dashboard) showTokenPage(c *gin.Context, v visitor, token vaults.TokenView, s shown, failure *fault.Error) error {
 	p := tokenPage{
 		tokenRow: showToken(token), Token: token.Token, IsTOTP: token.Token.TokenType == "TOTP",
+		IsSealed: token.Trust == vaults.Sealed, Shown: s.secrets, Code: s.code,
 		Name:  field{Name: "displayName", Label: "Display name", Type: "text", Value: token.Token.DisplayName, MaxLength: 100},
 		Notes: field{Name: "notes", Label: "Notes", Type: "area", Value: token.Token.Notes, MaxLength: 2000},
 		Tags:  field{Name: "tags", Label: "Tags", Type: "text", Value: strings.Join(token.Token.Tags, ", "), Hint: "Separated by commas.", MaxLength: 900},
 	}
 	connect := ""
-	if bound(v) {
+	if bound(v) && !p.IsSealed {
 		p.WebhookURL, p.Host, connect = v.vault.Binding.URL, hostOf(v.vault.Binding.URL), origin(v.vault.Binding.URL)
 	}
 	return d.render(c, statusOf(failure), "token", view{
@@ -215,10 +230,14 @@ func (d *Dashboard) updateToken(c *gin.Context, v visitor) error {
 		return err
 	}
 	name, notes, tags := form.Get("displayName"), unixLines(form.Get("notes")), splitTags(form.Get("tags"))
-	_, err = d.deps.Tokens.UpdateMetadata(c.Request.Context(), v.principal, client(c), service,
+	saved, err := d.deps.Tokens.UpdateMetadata(c.Request.Context(), v.principal, client(c), service,
 		vaults.MetadataInput{DisplayName: &name, Notes: &notes, Tags: &tags})
 	if err == nil {
-		return d.done(c, tokenPath(service), flashTokenSaved)
+		word := flashTokenSaved
+		if saved.Trust == vaults.Sealed {
+			word = flashMetadataSaved
+		}
+		return d.done(c, tokenPath(service), word)
 	}
 	failure, ok := mendable(err)
 	if !ok || failure.Code == fault.TokenNotFound {
@@ -229,7 +248,7 @@ func (d *Dashboard) updateToken(c *gin.Context, v visitor) error {
 		return err
 	}
 	token.Token.DisplayName, token.Token.Notes, token.Token.Tags = name, notes, tags
-	return d.showTokenPage(c, v, token, failure)
+	return d.showTokenPage(c, v, token, shown{}, failure)
 }
 
 // unixLines undoes what browsers do to the lines of a text area.
@@ -263,13 +282,18 @@ func (d *Dashboard) deleteTokenPage(c *gin.Context, v visitor) error {
 	if err != nil {
 		return err
 	}
-	if _, err := d.deps.Tokens.Token(c.Request.Context(), v.principal, service); err != nil {
+	token, err := d.deps.Tokens.Token(c.Request.Context(), v.principal, service)
+	if err != nil {
 		return err
+	}
+	gone := "The credential is deleted at your webhook. If you have it nowhere else, it is gone."
+	if token.Trust == vaults.Sealed {
+		gone = "The credential is deleted from this server's database. If you have it nowhere else, it is gone. A copy of the database that somebody made earlier still has it, sealed with the keys of its time."
 	}
 	return d.confirm(c, v, "tokens", confirmation{
 		Question: "Delete the token " + service + "?",
 		Lost: []string{
-			"The credential is deleted at your webhook. If you have it nowhere else, it is gone.",
+			gone,
 			"Agents that were granted it can no longer fetch it.",
 			"The credential itself stays valid at its provider: revoke it there if it may have leaked.",
 		},
@@ -285,5 +309,8 @@ func (d *Dashboard) deleteToken(c *gin.Context, v visitor) error {
 	if _, err := d.deps.Tokens.DeleteTokens(c.Request.Context(), v.principal, client(c), service); err != nil {
 		return err
 	}
-	return d.done(c, "/", flashTokenDeleted)
+	if bound(v) {
+		return d.done(c, "/", flashTokenDeleted)
+	}
+	return d.done(c, "/", flashDeleted)
 }

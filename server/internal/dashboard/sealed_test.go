@@ -1,0 +1,224 @@
+package dashboard_test
+
+import (
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/tvzero/tokenvault/server/internal/fault"
+)
+
+func sealedDoor(t *testing.T) *door {
+	t.Helper()
+	d := open(t)
+	d.seal()
+	return d
+}
+
+func TestInPlatformModeThePagesSayWhatIsProtectedAndWhatIsNot(t *testing.T) {
+	t.Parallel()
+	d := sealedDoor(t)
+	for _, page := range []string{"/tokens/new", "/token/my%20token", "/settings"} {
+		body := d.get(t, page).body
+		for _, want := range []string{"no credential. Service names", "no credential either", "that whole vault", "lost for good"} {
+			if !strings.Contains(body, want) {
+				t.Errorf("%s does not say %q", page, want)
+			}
+		}
+	}
+	if body := d.get(t, "/settings").body; !strings.Contains(body, "Platform mode:") {
+		t.Error("the settings do not name the mode")
+	}
+	if body := d.get(t, "/").body; !strings.Contains(body, `class="badge sealed"`) || !strings.Contains(body, "/tokens/new") || strings.Contains(body, "/tokens/sync") {
+		t.Error("the list of tokens shows no sealed badge, or is that of a webhook")
+	}
+	d.bind()
+	if body := d.get(t, "/settings").body; !strings.Contains(body, "Webhook mode:") {
+		t.Error("the settings do not name the webhook mode")
+	}
+}
+
+func TestTheFormForACredentialHasTheFieldsOfItsType(t *testing.T) {
+	t.Parallel()
+	d := sealedDoor(t)
+	name := regexp.MustCompile(`<(?:input|textarea)[^>]* name="([^"]+)"`)
+	for kind, want := range map[string]string{
+		"PlainText": "accessToken", "OAuth": "accessToken refreshToken expiresAt provider", "JWT": "accessToken expiresAt", "TOTP": "totpSecret",
+		"SSHKey": "sshPrivateKey passphrase", "Certificate": "certificateData privateKeyData certificateChain passphrase", "RawCredential": "accessToken scopes",
+		"Basic": "username password", "Bearer": "accessToken expiresAt", "OpenIDConnect": "accessToken refreshToken idToken expiresAt provider",
+	} {
+		body := d.get(t, "/tokens/new?type="+kind).body
+		form := regexp.MustCompile(`(?s)<form method="post" action="/tokens/new".*?</form>`).FindString(body)
+		var got []string
+		for _, m := range name.FindAllStringSubmatch(form, -1) {
+			got = append(got, m[1])
+		}
+		if all := strings.Join(got, " "); all != "type serviceName "+want+" displayName tags allowedHosts replace" {
+			t.Errorf("%s: the form has %s, want %s", kind, all, want)
+		}
+		if !strings.Contains(body, `aria-current="true">`) {
+			t.Errorf("%s: the page does not show which type it is for", kind)
+		}
+	}
+}
+
+func TestACredentialIsStoredAsItsTypeHasIt(t *testing.T) {
+	t.Parallel()
+	d := sealedDoor(t)
+	for _, tt := range []struct {
+		name  string
+		form  url.Values
+		calls string
+	}{
+		{"an API key", values("type", "PlainText", "serviceName", "new", "accessToken", " s3cret \r\n", "refreshToken", "not of this type"),
+			`Store new {"accessToken":"s3cret","tokenType":"PlainText"}`},
+		{"an SSH key", values("type", "SSHKey", "serviceName", "new", "sshPrivateKey", "-----\r\nx\r\n-----\r\n", "passphrase", " p "),
+			`Store new {"passphrase":" p ","sshPrivateKey":"-----\nx\n-----","tokenType":"SSHKey"}`},
+		{"OAuth", values("type", "OAuth", "serviceName", "new", "accessToken", "a", "refreshToken", "r", "expiresAt", "2026-02-03T04:05", "tags", "x, y", "allowedHosts", "https://a.example  https://b.example"),
+			`Store new {"accessToken":"a","allowedHosts":["https://a.example","https://b.example"],"expiresAt":"2026-02-03T04:05:00Z","refreshToken":"r","tags":["x","y"],"tokenType":"OAuth"}`},
+		{"a user name", values("type", "Basic", "serviceName", "new", "username", "u", "password", " p "), `Store new {"password":" p ","tokenType":"Basic","username":"u"}`},
+		{"a replacement", values("type", "PlainText", "serviceName", "my token", "accessToken", "s", "replace", "on"), `Store my token {"accessToken":"s","tokenType":"PlainText"}`},
+	} {
+		got := d.post(t, "/tokens/new", tt.form)
+		if got.status != http.StatusSeeOther || got.header.Get("Location") != "/token/my%20token" && got.header.Get("Location") != "/token/new" {
+			t.Errorf("%s: %d to %q, want 303 to the token", tt.name, got.status, got.header.Get("Location"))
+		}
+		if calls := d.take(); calls != tt.calls {
+			t.Errorf("%s: called %s\nwant %s", tt.name, calls, tt.calls)
+		}
+	}
+}
+
+func TestARefusedCredentialIsNotShownAgain(t *testing.T) {
+	t.Parallel()
+	d := sealedDoor(t)
+	full := values("type", "Certificate", "serviceName", "kept", "certificateData", "s3cret1", "privateKeyData", "s3cret2", "passphrase", "s3cret3", "displayName", "kept too", "replace", "on")
+	for _, tt := range []struct {
+		name   string
+		form   url.Values
+		err    error
+		status int
+		says   string
+		calls  bool
+	}{
+		{"by the service", full, fault.Field("privateKeyData", "The private key is not the certificate's own."), 400, `id="e-privateKeyData">The private key is not`, true},
+		{"while locked", full, fault.New(fault.VaultLocked, "The vault is locked."), 423, "The vault is locked.", true},
+		{"a webhook was bound meanwhile", full, fault.New(fault.WrongVaultMode, "A webhook keeps them."), 400, "A webhook keeps them.", true},
+		{"the name is taken", values("type", "TOTP", "serviceName", "my token", "totpSecret", "s3cret"), nil, 409, `id="e-serviceName">There is a token of this name`, false},
+		{"a type that is none", values("type", "Carrier pigeon", "serviceName", "kept", "accessToken", "s3cret"), nil, 400, "choose one of the types", false},
+		{"no type", values("serviceName", "kept", "accessToken", "s3cret"), nil, 400, "choose one of the types", false},
+		{"a date that is none", values("type", "JWT", "serviceName", "kept", "accessToken", "s3cret", "expiresAt", "tomorrow"), nil, 400, `id="e-expiresAt">This is no date`, false},
+	} {
+		d.err = tt.err
+		got := d.post(t, "/tokens/new", tt.form)
+		if got.status != tt.status || !strings.Contains(got.body, tt.says) || !strings.Contains(got.body, `value="`+tt.form.Get("serviceName")+`"`) {
+			t.Errorf("%s: %d; want the form with %d, the name, and %q", tt.name, got.status, tt.status, tt.says)
+		}
+		if strings.Contains(got.body, "s3cret") {
+			t.Errorf("%s: the page shows the secret again", tt.name)
+		}
+		if calls := d.take(); strings.Contains(calls, "Store") != tt.calls {
+			t.Errorf("%s: called %q, want Store: %v", tt.name, calls, tt.calls)
+		}
+	}
+}
+
+func TestAFormForSecretsIsRefusedBeforeAnythingIsStored(t *testing.T) {
+	t.Parallel()
+	d := sealedDoor(t)
+	for name, form := range map[string]url.Values{
+		"too long":       values("type", "PlainText", "serviceName", "a", "accessToken", strings.Repeat("s3cret", 50_000)),
+		"not text":       values("type", "PlainText", "serviceName", "a", "accessToken", "s3cret\xff"),
+		"a name's bytes": values("type", "PlainText", "serviceName", "a\x00", "accessToken", "s3cret"),
+		"a field twice":  {"type": {"PlainText"}, "serviceName": {"a"}, "accessToken": {"s3cret", "s3cret"}},
+		"a long name":    values("type", "PlainText", "serviceName", strings.Repeat("a", 2000), "accessToken", "s3cret"),
+	} {
+		got := d.post(t, "/tokens/new", form)
+		if got.status != http.StatusBadRequest || strings.Contains(got.body, "s3cret") {
+			t.Errorf("%s: %d; want 400 without the secret", name, got.status)
+		}
+		if calls := d.take(); calls != "" {
+			t.Errorf("%s: called %q, want nothing called", name, calls)
+		}
+	}
+	d.bind()
+	got := d.post(t, "/tokens/new", values("type", "PlainText", "serviceName", "a", "accessToken", "s3cret"))
+	if calls := d.take(); got.status != 400 || strings.Contains(got.body, "s3cret") || calls != "" {
+		t.Errorf("in webhook mode: %d, called %q; want a refusal and nothing stored", got.status, calls)
+	}
+}
+
+func TestACredentialIsShownToWhoAskedAndNowhereElse(t *testing.T) {
+	t.Parallel()
+	d := sealedDoor(t)
+	if body := d.get(t, "/token/my%20token").body; strings.Contains(body, "s3cret") || !strings.Contains(body, `action="/token/my%20token/reveal"`) {
+		t.Error("the page shows the secret unasked, or offers no way to see it")
+	}
+	got := d.post(t, "/token/my%20token/reveal", nil)
+	for _, want := range []string{"<code>s3cret</code>", "<code>r3fresh</code>", "<code>https://a.example</code>"} {
+		if !strings.Contains(got.body, want) {
+			t.Errorf("the answer lacks %s", want)
+		}
+	}
+	if got.status != 200 || got.header.Get("Cache-Control") != "no-store" {
+		t.Errorf("%d, Cache-Control %q; want 200 and no-store", got.status, got.header.Get("Cache-Control"))
+	}
+	if calls := d.take(); calls != "Reveal my token" {
+		t.Errorf("called %q, want Reveal", calls)
+	}
+	if got := d.post(t, "/token/none/reveal", nil); got.status != 404 || d.take() != "" {
+		t.Errorf("a token that is none: %d, want 404 and nothing revealed", got.status)
+	}
+	d.err = fault.New(fault.VaultLocked, "The vault is locked.")
+	if got := d.post(t, "/token/my%20token/reveal", nil); got.status != 423 || strings.Contains(got.body, "s3cret") || !strings.Contains(got.body, "The vault is locked.") {
+		t.Errorf("while locked: %d; want 423 and no secret", got.status)
+	}
+	got = d.call(t, "POST", "/token/my%20token/reveal", "", append(d.cookie(), "Sec-Fetch-Site", "cross-site")...)
+	if got.status != 403 || strings.Contains(got.body, "s3cret") {
+		t.Errorf("from another site: %d, want 403", got.status)
+	}
+}
+
+func TestAOneTimeCodeIsShownWithItsTime(t *testing.T) {
+	t.Parallel()
+	d := sealedDoor(t)
+	d.token.TokenType = "TOTP"
+	if body := d.get(t, "/token/my%20token").body; !strings.Contains(body, `action="/token/my%20token/code"`) || strings.Contains(body, "/reveal") {
+		t.Error("the page of a TOTP token does not offer its code alone")
+	}
+	got := d.post(t, "/token/my%20token/code", nil)
+	if got.status != 200 || !strings.Contains(got.body, ">123456</p>") || !strings.Contains(got.body, "Good for 20 more seconds.") {
+		t.Errorf("%d; want the code and for how long it is good", got.status)
+	}
+	if calls := d.take(); calls != "TOTPCode my token" {
+		t.Errorf("called %q, want TOTPCode", calls)
+	}
+	d.err = fault.New(fault.InvalidRequest, "This token is not a TOTP secret.")
+	if got := d.post(t, "/token/my%20token/code", nil); got.status != 400 || strings.Contains(got.body, "123456") {
+		t.Errorf("not a TOTP secret: %d; want 400 and no code", got.status)
+	}
+}
+
+func TestWhatLinkingKeptBesideCanBeRestoredOrDeleted(t *testing.T) {
+	t.Parallel()
+	d := sealedDoor(t)
+	path := "/tokens/superseded/" + agentID.String()
+	if body := d.get(t, "/").body; !strings.Contains(body, "Kept beside others of their name") || !strings.Contains(body, `value="github older"`) {
+		t.Error("the list does not show what was superseded, with a name to restore it under")
+	}
+	if got := d.post(t, path+"/restore", values("serviceName", "github 2")); got.status != 303 || got.header.Get("Location") != "/token/github%202" || d.take() != "Restore "+agentID.String()+" github 2" {
+		t.Errorf("restore: %d to %q", got.status, got.header.Get("Location"))
+	}
+	if got := d.post(t, path+"/delete", nil); got.status != 303 || d.take() != "Discard "+agentID.String() {
+		t.Errorf("delete: %d, want 303 and Discard", got.status)
+	}
+	if got := d.post(t, "/tokens/superseded/x/restore", values("serviceName", "a")); got.status != 404 || d.take() != "" {
+		t.Errorf("an id that is none: %d, want 404 and nothing called", got.status)
+	}
+	d.err = fault.New(fault.Conflict, "There is a token of this name already.")
+	if got := d.post(t, path+"/restore", values("serviceName", "my token")); got.status != 409 || !strings.Contains(got.body, "of this name already") {
+		t.Errorf("a name that is taken: %d, want 409 with the reason", got.status)
+	}
+}

@@ -1,0 +1,204 @@
+package dashboard
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+
+	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/server/internal/grants"
+)
+
+// wayBackIn is what to do about a vault that would be lost.
+const wayBackIn = "To keep the vault, make an API key first and keep it offline, or share the vault with another session: either opens it later."
+
+// A vaultMark is a vault as people tell it from others: a short id, and a look that
+// grants of the same vault share on a page.
+type vaultMark struct {
+	Text string
+	Look string
+}
+
+const vaultLooks = 6 // that the style sheet has
+
+// A signInRow is something that can sign in.
+type signInRow struct {
+	ID         uuid.UUID
+	Kind       models.GrantKind
+	Type       string
+	Label      string
+	Scopes     []string
+	Vault      *vaultMark // nil: it opens no platform vault
+	CreatedAt  time.Time
+	ExpiresAt  *time.Time
+	LastUsedAt *time.Time
+	Current    bool
+	AgentID    uuid.UUID // of an agent's key
+	Managed    bool      // renamed and revoked here
+	Shareable  bool      // could be offered the visitor's vault
+	Offered    uuid.UUID // escrow by which it is offered that already
+}
+
+func showGrants(list []grants.View) []signInRow {
+	looks := map[uuid.UUID]int{}
+	rows := make([]signInRow, len(list))
+	for i, g := range list {
+		rows[i] = signInRow{
+			ID: g.ID, Kind: g.Kind, Type: kindName(g.Kind), Label: g.Label, Scopes: g.Scopes, CreatedAt: g.CreatedAt, ExpiresAt: g.ExpiresAt,
+			LastUsedAt: g.LastUsedAt, Current: g.Current, AgentID: g.AgentID, Managed: g.Kind != models.GrantAgentKey,
+		}
+		if g.VaultID == uuid.Nil {
+			continue
+		}
+		look, known := looks[g.VaultID]
+		if !known {
+			look = len(looks) % vaultLooks
+			looks[g.VaultID] = look
+		}
+		id := g.VaultID.String()
+		rows[i].Vault = &vaultMark{Text: id[len(id)-6:], Look: "vault-" + strconv.Itoa(look)} // an id begins with its time
+	}
+	return rows
+}
+
+func kindName(kind models.GrantKind) string {
+	switch kind {
+	case models.GrantSession:
+		return "session"
+	case models.GrantAPIKey:
+		return "API key"
+	case models.GrantAgentKey:
+		return "agent key"
+	case models.GrantOAuthAccess, models.GrantOAuthRefresh, models.GrantAuthCode:
+		return "OAuth client"
+	}
+	return string(kind)
+}
+
+func (d *Dashboard) grantsPage(c *gin.Context, v visitor) error { return d.showGrantsPage(c, v, nil) }
+
+func (d *Dashboard) showGrantsPage(c *gin.Context, v visitor, failure *fault.Error) error {
+	type page struct {
+		Grants []signInRow
+		Sealed bool // the visitor has a vault to share
+		Offers []offer
+	}
+	ctx := c.Request.Context()
+	list, err := d.deps.Sessions.List(ctx, v.principal)
+	if err != nil {
+		return err
+	}
+	p := page{Grants: showGrants(list), Sealed: v.principal.VaultID != uuid.Nil}
+	if p.Sealed {
+		escrows, err := d.deps.Linking.Escrows(ctx, v.principal)
+		if err != nil {
+			return err
+		}
+		for i, g := range list {
+			row := &p.Grants[i]
+			row.Shareable = g.Kind.Shares() && !g.Current && g.VaultID != v.principal.VaultID
+			for _, e := range escrows {
+				if e.FromID == v.principal.GrantID && e.ToID == g.ID && d.pending(e) {
+					row.Offered, row.Shareable = e.ID, false
+				}
+			}
+		}
+	}
+	return d.render(c, statusOf(failure), "grants", view{Title: "Sessions and keys", Section: "grants", Page: &p, Problem: failure}, &v)
+}
+
+// findGrant is the grant that a path names.
+func (d *Dashboard) findGrant(c *gin.Context, v visitor, kind string) (grants.View, error) {
+	id, err := pathID(c, kind)
+	if err != nil {
+		return grants.View{}, err
+	}
+	list, err := d.deps.Sessions.List(c.Request.Context(), v.principal)
+	if err != nil {
+		return grants.View{}, err
+	}
+	for _, g := range list {
+		if g.ID == id {
+			return g, nil
+		}
+	}
+	return grants.View{}, fault.New(fault.NotFound, "There is no %s with this id. It may have ended already.", kind)
+}
+
+func (d *Dashboard) labelGrant(c *gin.Context, v visitor) error {
+	id, err := pathID(c, "session or key")
+	if err != nil {
+		return err
+	}
+	form, err := readForm(c)
+	if err != nil {
+		return err
+	}
+	err = d.deps.Sessions.SetLabel(c.Request.Context(), v.principal, client(c), id, form.Get("label"))
+	if err == nil {
+		return d.done(c, "/grants", flashRenamed)
+	}
+	if failure, ok := mendable(err); ok {
+		return d.showGrantsPage(c, v, failure)
+	}
+	return err
+}
+
+// lostWith says what is lost with a grant: nothing, unless its vault ends with it
+// and has something in it.
+func (d *Dashboard) lostWith(ctx context.Context, p grants.Principal, id uuid.UUID) ([]string, error) {
+	last, credentials, err := d.deps.Sessions.LastOfVault(ctx, p, id)
+	if err != nil || !last || credentials == 0 {
+		return nil, err
+	}
+	return []string{
+		"Nothing else opens its vault: the vault ends with it, and credentials (" + strconv.Itoa(credentials) + ") are deleted. Nobody can bring them back, the operator of this server included.",
+		"What an agent was granted stays, for that agent alone.",
+	}, nil
+}
+
+func (d *Dashboard) revokeGrantPage(c *gin.Context, v visitor) error {
+	g, err := d.findGrant(c, v, "session or key")
+	if err != nil {
+		return err
+	}
+	if g.Kind == models.GrantAgentKey {
+		return seeOther(c, agentPath(g.AgentID))
+	}
+	lost, err := d.lostWith(c.Request.Context(), v.principal, g.ID)
+	if err != nil {
+		return err
+	}
+	if len(lost) > 0 {
+		lost = append(lost, wayBackIn)
+	}
+	said := "It is refused from now on."
+	if g.Current {
+		said = "It is this session: you are signed out."
+	}
+	return d.confirm(c, v, "grants", confirmation{
+		Question: "Revoke the " + kindName(g.Kind) + " " + g.Label + "?", Lost: append([]string{said}, lost...),
+		Do: "Revoke it", Action: "/grants/" + g.ID.String() + "/revoke", Back: "/grants",
+	})
+}
+
+func (d *Dashboard) revokeGrant(c *gin.Context, v visitor) error {
+	id, err := pathID(c, "session or key")
+	if err != nil {
+		return err
+	}
+	// Somebody else may have revoked it meanwhile: what was wanted holds.
+	err = d.deps.Sessions.Revoke(c.Request.Context(), v.principal, client(c), id)
+	if err != nil && fault.CodeOf(err) != fault.NotFound {
+		return err
+	}
+	if id == v.principal.GrantID {
+		d.deps.Cookies.EndSession(c.Writer)
+		return d.done(c, "/login", flashSignedOut)
+	}
+	return d.done(c, "/grants", flashGrantRevoked)
+}
