@@ -116,6 +116,7 @@ type Sessions interface {
 type Linking interface {
 	Share(ctx context.Context, p grants.Principal, client audit.Client, to uuid.UUID) (models.Escrow, error)
 	Escrows(ctx context.Context, p grants.Principal) ([]models.Escrow, error)
+	Preview(ctx context.Context, p grants.Principal, id uuid.UUID) (platform.Preview, error)
 	Accept(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) error
 	Decline(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) error
 	Cancel(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) error
@@ -203,6 +204,7 @@ func (a *API) Routes(r gin.IRoutes) {
 	r.DELETE("/api/grants/:id", a.user(grants.GrantsWrite, a.revokeGrant))
 	r.POST("/api/grants/:id/share-vault", a.user(grants.VaultManage, a.shareVault))
 	get("/api/escrows", a.user(grants.VaultManage, a.listEscrows))
+	get("/api/escrows/:id/preview", a.user(grants.VaultManage, a.previewEscrow))
 	r.POST("/api/escrows/:id/accept", a.user(grants.VaultManage, a.endEscrow(Linking.Accept, models.EscrowAccepted)))
 	r.POST("/api/escrows/:id/decline", a.user(grants.VaultManage, a.endEscrow(Linking.Decline, models.EscrowDeclined)))
 	r.POST("/api/escrows/:id/cancel", a.user(grants.VaultManage, a.endEscrow(Linking.Cancel, models.EscrowCancelled)))

@@ -39,6 +39,7 @@ var (
 	_ api.Releases         = (*agents.Service)(nil)
 	_ api.Record           = (*audit.Service)(nil)
 	_ api.Platform         = (*platform.Service)(nil)
+	_ api.Linking          = (*platform.Service)(nil)
 	_ api.Keys             = (*grants.Service)(nil)
 	_ api.Sessions         = (*grants.Service)(nil)
 )
@@ -188,6 +189,7 @@ func TestOperationsCallTheirServiceAndAnswerAsDocumented(t *testing.T) {
 		{"DELETE", "/api/grants/" + key, "", d.user(), 204, "RevokeGrant " + key, ""},
 		{"POST", "/api/grants/" + key + "/share-vault", "", d.user(), 201, "Share " + key, `"state":"pending"`},
 		{"GET", "/api/escrows", "", d.user(), 200, "Escrows", `"state":"declined"`},
+		{"GET", "/api/escrows/" + escrow + "/preview", "", d.user(), 200, "Preview " + escrow, `"from":"Firefox on Linux","shared":3,"own":2,"copies":true,"conflicts":[{"serviceName":"github","keepsOwn":true}],"agents":1,"cancels":0}`},
 		{"POST", "/api/escrows/" + escrow + "/accept", "", d.key(), 200, "Accept " + escrow, `"state":"accepted"`},
 		{"POST", "/api/escrows/" + escrow + "/decline", "", d.user(), 200, "Decline " + escrow, `"state":"declined"`},
 		{"POST", "/api/escrows/" + escrow + "/cancel", "", d.user(), 200, "Cancel " + escrow, `"state":"cancelled"`},

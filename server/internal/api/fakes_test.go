@@ -53,6 +53,7 @@ type services struct {
 	secret   map[string]any
 	views    []grants.View
 	escrows  []models.Escrow
+	offer    platform.Preview
 
 	status vaults.Status
 	tokens []vaults.TokenView
@@ -69,6 +70,11 @@ func newServices(t *testing.T) *services {
 	t.Helper()
 	later := at.Add(time.Hour)
 	return &services{
+		offer: platform.Preview{
+			Escrow: models.Escrow{ID: escrowID, VaultID: vaultID, FromID: account, ToID: keyID, State: models.EscrowPending, CreatedAt: at, ExpiresAt: later},
+			From:   "Firefox on Linux", Shared: 3, Own: make([]models.Token, 2), Copies: true, Agents: 1,
+			Conflicts: []platform.Conflict{{Ref: platform.Ref{Service: "github"}, KeepsOwn: true}},
+		},
 		session: issue(t, models.GrantSession), agentKey: issue(t, models.GrantAgentKey),
 		apiKey: issue(t, models.GrantAPIKey), next1: issue(t, models.GrantSession), scopes: grants.Scopes(),
 		secret: map[string]any{"accessToken": "s3cret", "tokenType": "another", "allowedHosts": []string{"https://a.example"}},
@@ -377,6 +383,10 @@ func (s *services) Share(_ context.Context, _ grants.Principal, _ audit.Client, 
 
 func (s *services) Escrows(context.Context, grants.Principal) ([]models.Escrow, error) {
 	return s.escrows, s.called("Escrows")
+}
+
+func (s *services) Preview(_ context.Context, _ grants.Principal, id uuid.UUID) (platform.Preview, error) {
+	return s.offer, s.called("Preview %s", id)
 }
 
 func (s *services) Accept(_ context.Context, _ grants.Principal, _ audit.Client, id uuid.UUID) error {

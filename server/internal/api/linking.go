@@ -63,6 +63,46 @@ func (a *API) listEscrows(c *gin.Context, p grants.Principal) error {
 	return ok(c, itemsJSON[escrowJSON]{out, next})
 }
 
+// previewJSON is what accepting an escrow would change.
+type previewJSON struct {
+	Escrow    escrowJSON     `json:"escrow"`
+	From      string         `json:"from"`   // label of the grant that offers
+	Shared    int            `json:"shared"` // tokens in the vault that is offered
+	Own       int            `json:"own"`    // tokens that come along
+	Copies    bool           `json:"copies"` // others keep the vault that is left
+	Conflicts []conflictJSON `json:"conflicts"`
+	Agents    int            `json:"agents"`  // that keep a credential which moves
+	Cancels   int            `json:"cancels"` // other escrows that end
+}
+
+// conflictJSON is a name that both vaults have.
+type conflictJSON struct {
+	ServiceName string `json:"serviceName"`
+	Owner       string `json:"owner,omitempty"`
+	Bridge      string `json:"bridge,omitempty"`
+	Scheme      string `json:"scheme,omitempty"`
+	KeepsOwn    bool   `json:"keepsOwn"` // the token that comes along keeps the name
+}
+
+func (a *API) previewEscrow(c *gin.Context, p grants.Principal) error {
+	id, err := pathID(c, "escrow")
+	if err != nil {
+		return err
+	}
+	v, err := a.deps.Linking.Preview(c.Request.Context(), p, id)
+	if err != nil {
+		return err
+	}
+	out := previewJSON{
+		Escrow: showEscrow(v.Escrow), From: v.From, Shared: v.Shared, Own: len(v.Own), Copies: v.Copies,
+		Conflicts: make([]conflictJSON, len(v.Conflicts)), Agents: v.Agents, Cancels: v.Cancels,
+	}
+	for i, k := range v.Conflicts {
+		out.Conflicts[i] = conflictJSON{ServiceName: k.Ref.Service, Owner: k.Ref.Owner, Bridge: k.Ref.Bridge, Scheme: k.Ref.Scheme, KeepsOwn: k.KeepsOwn}
+	}
+	return ok(c, out)
+}
+
 // endEscrow answers what takes an escrow out of pending.
 func (a *API) endEscrow(
 	end func(l Linking, ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) error, state models.EscrowState,

@@ -261,6 +261,8 @@ func TestFaultsOfLinkingAndKeysBecomeTheirStatus(t *testing.T) {
 		{"POST", "/api/escrows/" + id + "/decline", "", fault.NotFound, 404},
 		{"POST", "/api/escrows/" + id + "/cancel", "", fault.NotFound, 404},
 		{"GET", "/api/escrows", "", fault.Unavailable, 503},
+		{"GET", "/api/escrows/" + id + "/preview", "", fault.NotFound, 404},
+		{"GET", "/api/escrows/" + id + "/preview", "", fault.Conflict, 409},
 		{"GET", "/api/tokens?superseded=true", "", fault.Unavailable, 503},
 		{"DELETE", "/api/tokens/superseded/" + id, "", fault.TokenNotFound, 404},
 		{"POST", "/api/tokens/superseded/" + id + "/restore", `{"serviceName":"a"}`, fault.Conflict, 409},

@@ -172,7 +172,7 @@ func TestIdsThatAreNoneNameNothing(t *testing.T) {
 			{"DELETE", "/api/agents/" + id + "/grants/a", ""},
 			{"POST", "/api/keys/" + id + "/rotate", ""}, {"DELETE", "/api/keys/" + id, ""},
 			{"PATCH", "/api/grants/" + id, `{"label":"a"}`}, {"DELETE", "/api/grants/" + id, ""}, {"POST", "/api/grants/" + id + "/share-vault", ""},
-			{"POST", "/api/escrows/" + id + "/accept", ""}, {"POST", "/api/escrows/" + id + "/decline", ""}, {"POST", "/api/escrows/" + id + "/cancel", ""},
+			{"GET", "/api/escrows/" + id + "/preview", ""}, {"POST", "/api/escrows/" + id + "/accept", ""}, {"POST", "/api/escrows/" + id + "/decline", ""}, {"POST", "/api/escrows/" + id + "/cancel", ""},
 			{"DELETE", "/api/tokens/superseded/" + id, ""}, {"POST", "/api/tokens/superseded/" + id + "/restore", `{"serviceName":"a"}`},
 		} {
 			code := fault.NotFound

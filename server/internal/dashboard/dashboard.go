@@ -116,6 +116,7 @@ type Sessions interface {
 type Linking interface {
 	Share(ctx context.Context, p grants.Principal, client audit.Client, to uuid.UUID) (models.Escrow, error)
 	Escrows(ctx context.Context, p grants.Principal) ([]models.Escrow, error)
+	Preview(ctx context.Context, p grants.Principal, id uuid.UUID) (platform.Preview, error)
 	Accept(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) error
 	Decline(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) error
 	Cancel(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) error

@@ -35,6 +35,7 @@ var (
 	_ dashboard.CredentialGrants = (*agents.Service)(nil)
 	_ dashboard.Record           = (*audit.Service)(nil)
 	_ dashboard.Platform         = (*platform.Service)(nil)
+	_ dashboard.Linking          = (*platform.Service)(nil)
 	_ dashboard.Keys             = (*grants.Service)(nil)
 	_ dashboard.Sessions         = (*grants.Service)(nil)
 )

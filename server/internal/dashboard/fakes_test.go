@@ -64,6 +64,7 @@ type services struct {
 	count    int  // of the credentials lost then
 	views    []grants.View
 	escrows  []models.Escrow
+	changes  platform.Preview
 	secret   map[string]any
 	aside    []models.Token
 
@@ -376,6 +377,10 @@ func (s *services) Share(_ context.Context, _ grants.Principal, _ audit.Client, 
 
 func (s *services) Escrows(context.Context, grants.Principal) ([]models.Escrow, error) {
 	return s.escrows, s.read
+}
+
+func (s *services) Preview(context.Context, grants.Principal, uuid.UUID) (platform.Preview, error) {
+	return s.changes, s.read
 }
 
 func (s *services) Accept(_ context.Context, _ grants.Principal, _ audit.Client, id uuid.UUID) error {

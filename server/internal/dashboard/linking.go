@@ -9,8 +9,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tvzero/tokenvault/server/internal/audit"
-	"github.com/tvzero/tokenvault/server/internal/fault"
 	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/server/internal/platform"
 )
 
 func (d *Dashboard) shareVaultPage(c *gin.Context, v visitor) error {
@@ -49,27 +49,41 @@ func (d *Dashboard) escrowPage(c *gin.Context, v visitor) error {
 	if err != nil {
 		return err
 	}
-	for _, o := range v.offers {
-		if o.ID == id {
-			return d.showEscrow(c, v, o, nil)
-		}
+	changes, err := d.deps.Linking.Preview(c.Request.Context(), v.principal, id)
+	if err != nil {
+		return err
 	}
-	return fault.New(fault.NotFound, "There is no such offer to this session any more. It may have been taken back, or its 24 hours are over.")
+	v.offers = nil // this page is about it
+	return d.render(c, http.StatusOK, "escrow", view{Title: "Link your vaults?", Section: "grants", Page: showEscrow(changes)}, &v)
 }
 
+// maxNames is how many names a page lists before it only counts.
+const maxNames = 50
+
+// An escrowView is what accepting a vault would change, for a person.
 type escrowView struct {
 	ID        uuid.UUID
 	From      string
 	ExpiresAt time.Time
+	Shared    int
+	Own       []string
+	More      int // that Own leaves out
+	Copies    bool
+	Conflicts []platform.Conflict
+	Others    int // that Conflicts leaves out
+	Agents    int
+	Cancels   int
 }
 
-func (d *Dashboard) showEscrow(c *gin.Context, v visitor, o offer, failure *fault.Error) error {
-	p := escrowView{ID: o.ID, From: o.From, ExpiresAt: o.ExpiresAt}
-	status := http.StatusOK
-	if failure != nil {
-		status = statusOf(failure)
+func showEscrow(p platform.Preview) escrowView {
+	out := escrowView{
+		ID: p.Escrow.ID, From: p.From, ExpiresAt: p.Escrow.ExpiresAt, Shared: p.Shared, Copies: p.Copies, Agents: p.Agents, Cancels: p.Cancels,
+		More: max(0, len(p.Own)-maxNames), Conflicts: p.Conflicts[:min(len(p.Conflicts), maxNames)], Others: max(0, len(p.Conflicts)-maxNames),
 	}
-	return d.render(c, status, "escrow", view{Title: "Link your vaults?", Section: "grants", Page: &p, Problem: failure}, &v)
+	for _, t := range p.Own[:min(len(p.Own), maxNames)] {
+		out.Own = append(out.Own, t.ServiceName)
+	}
+	return out
 }
 
 func (d *Dashboard) accept(c *gin.Context, v visitor) error {

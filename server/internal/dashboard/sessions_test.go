@@ -4,12 +4,14 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/server/internal/platform"
 )
 
 func TestAnAPIKeyIsShownOnceAndNeverKept(t *testing.T) {
@@ -190,19 +192,13 @@ func TestAnOfferIsShownOnEveryPageToItsTargetAlone(t *testing.T) {
 	d := sealedDoor(t)
 	d.offered()
 	for _, page := range sealedPages() {
+		if strings.HasPrefix(page, "/escrows/") { // it is about the offer
+			continue
+		}
 		body := d.get(t, page).body
 		if !strings.Contains(body, "Safari on macOS offers you its vault.") || strings.Count(body, "offers you its vault.") != 1 {
 			t.Errorf("%s does not show the offer to this session, or shows another", page)
 		}
-	}
-	body := d.get(t, "/escrows/"+escrowID.String()).body
-	for _, want := range []string{"Safari on macOS", "moves into the shared one", "/accept", "/decline"} {
-		if !strings.Contains(body, want) {
-			t.Errorf("the page of an offer lacks %q", want)
-		}
-	}
-	if calls := d.take(); calls != "" {
-		t.Errorf("looking at an offer called %q", calls)
 	}
 	for name, change := range map[string]func(e *models.Escrow){
 		"accepted already": func(e *models.Escrow) { e.State = models.EscrowAccepted },
@@ -211,9 +207,45 @@ func TestAnOfferIsShownOnEveryPageToItsTargetAlone(t *testing.T) {
 	} {
 		d.offered()
 		change(&d.escrows[0])
-		if got := d.get(t, "/escrows/"+escrowID.String()); got.status != 404 || strings.Contains(got.body, "offers you") {
-			t.Errorf("%s: %d, want 404 and no banner", name, got.status)
+		if body := d.get(t, "/agents").body; strings.Contains(body, "offers you") {
+			t.Errorf("%s: there is a banner, want none", name)
 		}
+	}
+}
+
+func TestThePageOfAnOfferSaysWhatWouldChange(t *testing.T) {
+	t.Parallel()
+	d := sealedDoor(t)
+	d.offered()
+	own := make([]models.Token, 60)
+	for i := range own {
+		own[i].ServiceName = "token-" + strconv.Itoa(i)
+	}
+	d.changes = platform.Preview{
+		Escrow: d.escrows[0], From: "Safari on macOS", Shared: 3, Own: own, Agents: 2, Cancels: 1,
+		Conflicts: []platform.Conflict{{Ref: platform.Ref{Service: "github"}, KeepsOwn: true}, {Ref: platform.Ref{Service: "gitlab"}}},
+	}
+	path := "/escrows/" + escrowID.String()
+	body := d.get(t, path).body
+	for _, want := range []string{
+		"Safari on macOS</strong> offers this session", "it has 3 tokens", "comes along, and your vault is deleted", "<strong>token-49</strong> and 10 more",
+		"<strong>github</strong>: yours was stored later", "<strong>gitlab</strong>: the shared one was stored later", "2 agents keep", "Another offer ends",
+		`action="` + path + `/accept"`, `action="` + path + `/decline"`,
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page of an offer lacks %q", want)
+		}
+	}
+	if calls := d.take(); calls != "" {
+		t.Errorf("looking at an offer called %q", calls)
+	}
+	d.changes.Copies, d.changes.Own = true, own[:1]
+	if body := d.get(t, path).body; !strings.Contains(body, "Copies of what is in your vault come along") || strings.Contains(body, "is deleted") {
+		t.Error("the page does not say that others keep the vault")
+	}
+	d.read = fault.New(fault.Conflict, "The offer was taken back.")
+	if got := d.get(t, path); got.status != 409 || strings.Contains(got.body, "/accept") {
+		t.Errorf("an offer that has ended: %d, want 409 and nothing to accept", got.status)
 	}
 }
 
