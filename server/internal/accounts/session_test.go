@@ -47,6 +47,10 @@ func (v *toldVaults) Copied(context.Context, *custody.Holder, *custody.Holder) e
 	return v.tell("copied")
 }
 
+func (v *toldVaults) NewPair(context.Context, *custody.Holder, models.Grant) error {
+	return v.tell("new pair")
+}
+
 func (v *toldVaults) Settle(context.Context, *custody.Holder) error { return v.tell("settle") }
 
 // withVaults is a world whose sessions come and go with vaults.

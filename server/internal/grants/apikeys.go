@@ -200,7 +200,7 @@ func (s *Service) rotateKey(ctx context.Context, from *custody.Holder, d *draft)
 	if itself {
 		err = s.keepPair(d, from)
 	} else {
-		err = s.replacePair(ctx, d)
+		err = s.replacePair(ctx, from, d)
 	}
 	if err != nil {
 		return nil, err
@@ -222,8 +222,14 @@ func (s *Service) rotateKey(ctx context.Context, from *custody.Holder, d *draft)
 }
 
 // replacePair gives the draft's grant a new key pair. What was wrapped to the
-// former one, or for its tokens, goes.
-func (s *Service) replacePair(ctx context.Context, d *draft) error {
+// former one, or for its tokens, goes; what was wrapped with it is wrapped anew, by
+// from.
+func (s *Service) replacePair(ctx context.Context, from *custody.Holder, d *draft) error {
+	if s.deps.Vaults != nil {
+		if err := s.deps.Vaults.NewPair(ctx, from, d.grant); err != nil {
+			return err
+		}
+	}
 	if err := s.newPair(d); err != nil {
 		return err
 	}

@@ -199,7 +199,11 @@ func TestARotatedAPIKeyHasANewPairAndItsOldTokenOpensNothing(t *testing.T) {
 		if h.vault(p.VaultID).RotationDueAt == nil {
 			t.Error("the vault's own key is not due to be replaced, and the old token opened it")
 		}
-		want := []string{fmt.Sprintf("copied %s/0 to %s/1", p.GrantID, key.GrantID), fmt.Sprintf("settle %s/0", p.GrantID)}
+		want := []string{
+			fmt.Sprintf("new pair %s by %s/0", key.GrantID, p.GrantID),
+			fmt.Sprintf("copied %s/0 to %s/1", p.GrantID, key.GrantID),
+			fmt.Sprintf("settle %s/0", p.GrantID),
+		}
 		if got := h.vaults.calls(); !slices.Equal(got, want) {
 			t.Errorf("vaults were told %q, want %q", got, want)
 		}
@@ -266,11 +270,12 @@ func TestAKeyRotationThatFailsLeavesTheOldKeyGood(t *testing.T) {
 		h := newHouse(t, s)
 		p := h.session()
 		key := h.key(p, grants.TokensRead)
-		h.vaults.failing("copied", errors.New("broken"))
-		h.refuses("rotating", fault.Internal, "", func() error { _, err := h.RotateKey(t.Context(), p, client, key.GrantID); return err })
-		h.opens(h.who(key.Token), p.VaultID)
-
-		h.vaults.failing("copied", nil)
+		for _, call := range []string{"new pair", "copied"} {
+			h.vaults.failing(call, errors.New("broken"))
+			h.refuses("rotating", fault.Internal, "", func() error { _, err := h.RotateKey(t.Context(), p, client, key.GrantID); return err })
+			h.opens(h.who(key.Token), p.VaultID)
+			h.vaults.failing(call, nil)
+		}
 		h.vaults.failing("settle", errors.New("the provider is away")) // what comes after is left for later
 		i, err := h.RotateKey(t.Context(), p, client, key.GrantID)
 		h.ok(err)

@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -113,7 +114,7 @@ func TestEveryBadTokenOfARealStoreIsRefusedAlikeAndHasNoKeys(t *testing.T) {
 			"under an unknown server key":         with(func(f *forger) { f.kid = 7 }).forge(t, h.account, p.GrantID, 0, secret),
 			"with an unknown prefix":              with(func(f *forger) { f.prefix = "tcx" }).forge(t, h.account, p.GrantID, 0, secret),
 			"under another kind's prefix":         with(func(f *forger) { f.prefix = "tck" }).forge(t, h.account, p.GrantID, 0, secret),
-			"with a longer secret":                thief.forge(t, h.account, p.GrantID, 0, append(secret, 0)),
+			"with a longer secret":                thief.forge(t, h.account, p.GrantID, 0, append(slices.Clone(secret), 0)),
 			"with a shorter secret":               thief.forge(t, h.account, p.GrantID, 0, secret[1:]),
 		}
 		for name, good := range map[string]grants.Principal{"a session": p, "an API key": apiKey, "an agent's key": agent} {

@@ -69,6 +69,9 @@ type Vaults interface {
 	Opened(ctx context.Context, h *custody.Holder) error
 	// Copied: to, a new grant or a new slot of from's, gets from's vault key.
 	Copied(ctx context.Context, from, to *custody.Holder) error
+	// NewPair: g, which opens the holder's vault or none, is about to get another key
+	// pair. Both grants are locked.
+	NewPair(ctx context.Context, h *custody.Holder, g models.Grant) error
 	// Ended: g has just ended.
 	Ended(ctx context.Context, g models.Grant) error
 	// Settle does what became due when others lost the holder's vault.

@@ -14,6 +14,10 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/fault"
 )
 
+// settleTime bounds what is done after a revocation: a lease of 30 s may have to be
+// waited for.
+const settleTime = time.Minute
+
 // List lists all grants of p's account with which somebody can sign in, oldest
 // first. SCOPE_DENIED without grants:read.
 func (s *Service) List(ctx context.Context, p Principal) ([]View, error) {
@@ -224,6 +228,10 @@ func (s *Service) settle(ctx context.Context, h *custody.Holder) {
 	if s.deps.Vaults == nil {
 		return
 	}
+	// Not the request's context: whoever asked may have hung up, and is not asked for
+	// it again.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
+	defer cancel()
 	if err := s.deps.Vaults.Settle(ctx, h); err != nil {
 		s.deps.Logger.WarnContext(ctx, "grants: a vault's new key is left to a later request", "account", h.Grant().AccountID, "error", err)
 	}

@@ -336,6 +336,14 @@ func (v *notedVaults) open(ctx context.Context, h *custody.Holder) (custody.DEK,
 	return custody.DEK{}, fmt.Errorf("slot %d of grant %s has no key of its vault: %d others have", h.Slot(), g.ID, len(rows))
 }
 
+func (v *notedVaults) NewPair(ctx context.Context, h *custody.Holder, g models.Grant) error {
+	// The pair that is going to be replaced is still there.
+	if now, err := v.store.Grant(ctx, g.AccountID, g.ID); err != nil || !slices.Equal(now.PublicKey, g.PublicKey) {
+		return fmt.Errorf("the grant with the old pair is %+v, %w", now, err)
+	}
+	return v.note("new pair", " %s by %s/%d", g.ID, h.Grant().ID, h.Slot())
+}
+
 func (v *notedVaults) Ended(ctx context.Context, g models.Grant) error {
 	// What is told is done already, in the same transaction.
 	if now, err := v.store.Grant(ctx, g.AccountID, g.ID); err != nil || now.EndedAt == nil || !now.EndedAt.Equal(*g.EndedAt) {
