@@ -10,6 +10,8 @@ GOLANGCI := $(shell command -v golangci-lint || { p=$$($(GO) env GOPATH)/bin/gol
 SHELLCHECK := $(shell command -v shellcheck)
 
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w'
+# What the server is built with: work with keys is erased from registers, stack and heap (package runtime/secret).
+SECRET := GOEXPERIMENT=runtimesecret
 
 # One test binary's time. The crash tests are the longest; a cold race build does not count.
 TEST_TIMEOUT ?= 20m
@@ -33,7 +35,7 @@ run: ## serve with the configuration in the environment (docs/configuration.md)
 
 .PHONY: build
 build: ## bin/tokenvault and bin/tv-webhook: static, without cgo
-	$(BUILD) -o bin/tokenvault ./server
+	$(SECRET) $(BUILD) -o bin/tokenvault ./server
 	$(BUILD) -o bin/tv-webhook ./webhook-sdk/cmd/tv-webhook
 
 .PHONY: deps
@@ -70,6 +72,7 @@ endif
 .PHONY: test
 test: deps ## every test, with the race detector, on SQLite and on PostgreSQL
 	@$(MAKE) --no-print-directory -j1 vet fmt-check lint
+	$(SECRET) $(GO) test -count=1 ./server/internal/custody
 	scripts/with-postgres $(GO) test -race -count=1 -timeout $(TEST_TIMEOUT) $(PACKAGES)
 
 .PHONY: soak

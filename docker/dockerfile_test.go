@@ -153,3 +153,15 @@ func TestBuildsSeeGoSourceAlone(t *testing.T) {
 		}
 	}
 }
+
+func TestTheServersImageErasesWorkWithKeys(t *testing.T) {
+	t.Parallel()
+	compile := strings.Join(readDockerfile(t, "docker/Dockerfile.server").all("RUN"), "\n")
+	if want := "GOEXPERIMENT=runtimesecret CGO_ENABLED=0 go build"; !strings.Contains(compile, want) {
+		t.Errorf("the server is built by %q, want %q in it", compile, want)
+	}
+	if makefile := string(readFile(t, "../Makefile")); !strings.Contains(makefile, "\nSECRET := GOEXPERIMENT=runtimesecret\n") ||
+		!strings.Contains(makefile, "\t$(SECRET) $(BUILD) -o bin/tokenvault ./server\n") {
+		t.Error("`make build` does not build the server with GOEXPERIMENT=runtimesecret")
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/tvzero/tokenvault/models"
-	"github.com/tvzero/tokenvault/server/internal/custody"
 )
 
 // BenchmarkAuthentication is what a token that no cache knows costs, but for
@@ -104,7 +103,7 @@ func BenchmarkOpenToken(b *testing.B) {
 
 func BenchmarkOpenCredential(b *testing.B) {
 	r := newRelease(b)
-	var c custody.CEK = r.cek(b)
+	c := r.cek(b)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := c.Open(r.token, r.credential); err != nil {
