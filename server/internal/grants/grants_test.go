@@ -83,8 +83,9 @@ func TestATokenPrintsNothing(t *testing.T) {
 	w := newWorld(t)
 	i := w.session()
 	secret := i.Token.Reveal()[10:20]
+	p := w.good(i.Token.Reveal(), models.GrantSession)
 	type holder struct{ token grants.Token }
-	for _, v := range []any{i.Token, &i.Token, i, &i, holder{i.Token}, &holder{i.Token}, []grants.Token{i.Token}} {
+	for _, v := range []any{i.Token, &i.Token, i, &i, p, &p, []any{p}, holder{i.Token}, &holder{i.Token}, []grants.Token{i.Token}} {
 		for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "% x", "%d", "%o", "%c", "%U", "%t"} {
 			text := fmt.Sprintf(format, v)
 			if strings.Contains(text, secret) || strings.Contains(strings.ToLower(text), fmt.Sprintf("%x", secret)) {
@@ -98,7 +99,7 @@ func TestATokenPrintsNothing(t *testing.T) {
 			t.Errorf("%T in a log shows the token: %s", v, &log)
 		}
 	}
-	for _, v := range []any{i.Token, i} {
+	for _, v := range []any{i.Token, i, p} {
 		if text, err := json.Marshal(v); err == nil {
 			t.Errorf("%T was marshalled to JSON: %s", v, text)
 		}
