@@ -18,6 +18,7 @@ CREATE INDEX tokens_superseded ON tokens (account_id, vault_id) WHERE superseded
 CREATE INDEX grants_vault ON grants (account_id, vault_id) WHERE vault_id IS NOT NULL;
 CREATE INDEX grants_live ON grants (account_id, id) WHERE ended_at IS NULL;
 CREATE INDEX credential_grants_token ON credential_grants (account_id, token_id);
+CREATE INDEX credential_grants_due ON credential_grants (expires_at) WHERE expires_at IS NOT NULL;
 
 CREATE TABLE vault_keys (
     account_id uuid        NOT NULL,
@@ -111,6 +112,7 @@ DROP TABLE successors;
 DROP TABLE credential_keys;
 DROP TABLE credentials;
 DROP TABLE vault_keys;
+DROP INDEX credential_grants_due;
 DROP INDEX credential_grants_token;
 DROP INDEX grants_live;
 DROP INDEX grants_vault;

@@ -7,7 +7,7 @@
 // opens it. The package knows neither HTTP nor webhooks, and keeps no key longer
 // than a call.
 //
-// Locks are taken in one order: grants by id, then vaults by id, then escrows.
+// Locks are taken in one order: agents, grants by id, then vaults by id, then escrows.
 package platform
 
 import (
@@ -83,11 +83,16 @@ type Escrows interface {
 	ExpiredEscrows(ctx context.Context, at time.Time, limit int) ([]models.Escrow, error)
 }
 
-// Agents says who was granted a token.
+// Agents says who was granted a token. LockAgent is for transactions.
 type Agents interface {
 	Agent(ctx context.Context, accountID, id uuid.UUID) (models.Agent, error)
+	LockAgent(ctx context.Context, accountID, id uuid.UUID) (models.Agent, error)
+	PutCredentialGrant(ctx context.Context, g *models.CredentialGrant) error
 	TokenGrants(ctx context.Context, accountID, tokenID uuid.UUID) ([]models.CredentialGrant, error)
 	CredentialGrants(ctx context.Context, accountID, agentID uuid.UUID) ([]models.CredentialGrant, error)
+	// ExpiredAccess are credential grants of all accounts that have expired while the
+	// agent still has keys of the credential, with the agents' grants.
+	ExpiredAccess(ctx context.Context, at time.Time, limit int) ([]models.CredentialGrant, []uuid.UUID, error)
 }
 
 // Credentials stores ciphertext. UpdateCredential is conditional on what was
@@ -109,6 +114,31 @@ type Wraps interface {
 	DeleteCredentialKeys(ctx context.Context, accountID, credentialID, grantID uuid.UUID) error
 	AgentKeys(ctx context.Context, accountID, grantID uuid.UUID) ([]models.CredentialKey, error)
 	RekeyDue(ctx context.Context, accountID, vaultID uuid.UUID) ([]models.Credential, error)
+}
+
+// SignedRows lets rows of all accounts be authenticated anew that are under another
+// server key than the current one: at most limit of them, after the first skip. Rows
+// that sign refuses stay as they are; seen counts those looked at.
+type SignedRows interface {
+	ResignGrants(ctx context.Context, current, skip, limit int, sign func(*models.Grant) error) (seen, refused int, err error)
+	ResignGrantKeys(ctx context.Context, current, skip, limit int, sign func(*models.GrantKey) error) (seen, refused int, err error)
+	ResignCredentialGrants(ctx context.Context, current, skip, limit int, sign func(*models.CredentialGrant) error) (seen, refused int, err error)
+	ResealBindings(ctx context.Context, current, skip, limit int, seal func(*models.Binding) error) (seen, refused int, err error)
+}
+
+// SignedVaultRows is SignedRows for what platform vaults have.
+type SignedVaultRows interface {
+	ResignVaults(ctx context.Context, current, skip, limit int, sign func(*models.Vault) error) (seen, refused int, err error)
+	ResignVaultKeys(ctx context.Context, current, skip, limit int, sign func(*models.VaultKey) error) (seen, refused int, err error)
+	ResignCredentialKeys(ctx context.Context, current, skip, limit int, sign func(*models.CredentialKey) error) (seen, refused int, err error)
+	ResignEscrows(ctx context.Context, current, skip, limit int, sign func(*models.Escrow) error) (seen, refused int, err error)
+}
+
+// KeyCounts says what server keys are still needed for.
+type KeyCounts interface {
+	RowsByKeyID(ctx context.Context) (map[int]int64, error)
+	TokensByKeyID(ctx context.Context, at time.Time) (map[int]int64, error)
+	BindingsByKeyID(ctx context.Context) (map[int]int64, error)
 }
 
 // Holders opens a principal's token again, for its keys.
@@ -133,6 +163,9 @@ type Deps struct {
 	Credentials Credentials
 	Wraps       Wraps
 	Escrows     Escrows
+	Signed      SignedRows      // for Run
+	SignedVault SignedVaultRows // for Run
+	KeyCounts   KeyCounts       // for KeyUse
 	Holders     Holders
 	Audit       Recorder
 	Keyring     *custody.Keyring

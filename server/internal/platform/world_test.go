@@ -33,6 +33,7 @@ type world struct {
 	t       testing.TB
 	deps    platform.Deps
 	store   *store.Store
+	keys    string // the server's
 	ring    *custody.Keyring
 	gate    *cache.Gate
 	clock   *clock
@@ -62,13 +63,14 @@ func newWorldWith(t testing.TB, s *store.Store, change func(d *platform.Deps)) *
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, store: s, ring: ringOf(t, text), clock: &clock{}, audit: &recorder{}, log: &logged{}}
+	w := &world{t: t, store: s, keys: text, ring: ringOf(t, text), clock: &clock{}, audit: &recorder{}, log: &logged{}}
 	w.gate = cache.NewGate(w.clock.now)
 	w.gate.Open()
 	s.OnChange(w.gate.Changed)
 	logger := slog.New(slog.NewTextHandler(w.log, nil))
 	w.deps = platform.Deps{
 		Accounts: s, Vaults: s, VaultKeys: s, GrantRows: s, Tokens: s, Agents: s, Credentials: s, Wraps: s, Escrows: s,
+		Signed: s, SignedVault: s, KeyCounts: s,
 		Holders: holders{w}, Audit: w.audit, Keyring: w.ring, Gate: w.gate, Now: w.clock.now, Random: rand.Reader, Logger: logger,
 	}
 	change(&w.deps)

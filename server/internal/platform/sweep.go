@@ -1,0 +1,127 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/audit"
+)
+
+// How often the background does what, and how much at a time.
+const (
+	sweepEvery  = time.Minute
+	resignEvery = time.Hour
+	sweepBatch  = 100
+)
+
+// Run ends what has expired (grants, agents' access to credentials, offers of
+// vaults) and brings rows from old server keys under the current one, until ctx
+// ends. Every replica runs it: what one has done, the others find done.
+func (s *Service) Run(ctx context.Context) error {
+	sweep, resign := time.NewTicker(sweepEvery), time.NewTicker(resignEvery)
+	defer sweep.Stop()
+	defer resign.Stop()
+	s.try(ctx, "rows under old server keys", s.Resign)
+	for {
+		s.try(ctx, "what has expired", s.Sweep)
+		select {
+		case <-sweep.C:
+		case <-resign.C:
+			s.try(ctx, "rows under old server keys", s.Resign)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (s *Service) try(ctx context.Context, what string, do func(ctx context.Context) error) {
+	if err := do(ctx); err != nil && ctx.Err() == nil {
+		s.deps.Logger.Warn("platform: the background pass failed, and is tried again", "what", what, "error", err)
+	}
+}
+
+// Sweep is one pass over what has expired.
+func (s *Service) Sweep(ctx context.Context) error {
+	return errors.Join(s.sweepGrants(ctx), s.sweepAccess(ctx), s.expireEscrows(ctx))
+}
+
+// sweepGrants ends grants with which nothing can sign in any more, and with them
+// what they alone opened.
+func (s *Service) sweepGrants(ctx context.Context) error {
+	for {
+		expired, err := s.deps.GrantRows.ExpiredGrants(ctx, s.now(), sweepBatch)
+		if err != nil || len(expired) == 0 {
+			return err
+		}
+		for _, g := range expired {
+			e := audit.Event{AccountID: g.AccountID, Type: audit.KeyChanged, Source: audit.System, GrantID: g.ID, Detail: "expired: " + string(g.Kind) + " " + g.Label}
+			if g.AgentID != nil {
+				e.AgentID = *g.AgentID
+			}
+			if err := s.deps.Audit.Do(ctx, e, func(ctx context.Context) error { return s.expireGrant(ctx, g) }); err != nil {
+				return err
+			}
+		}
+		if len(expired) < sweepBatch {
+			return nil
+		}
+	}
+}
+
+func (s *Service) expireGrant(ctx context.Context, g models.Grant) error {
+	return s.deps.Accounts.InTx(ctx, func(ctx context.Context) error {
+		found, err := s.deps.GrantRows.LockGrants(ctx, g.AccountID, g.ID)
+		if err != nil || len(found) == 0 || found[0].EndedAt != nil { // another replica was first
+			return err
+		}
+		now := s.now()
+		if err := s.deps.GrantRows.EndGrant(ctx, g.AccountID, g.ID, now); err != nil {
+			return err
+		}
+		found[0].EndedAt = &now
+		return s.Ended(ctx, found[0])
+	})
+}
+
+// sweepAccess withdraws credentials from agents whose credential grants have
+// expired. The grants stay, to answer that they have expired.
+func (s *Service) sweepAccess(ctx context.Context) error {
+	for {
+		expired, keys, err := s.deps.Agents.ExpiredAccess(ctx, s.now(), sweepBatch)
+		if err != nil {
+			return err
+		}
+		for i, g := range expired {
+			if err := s.expireAccess(ctx, g, keys[i]); err != nil {
+				return err
+			}
+		}
+		if len(expired) < sweepBatch {
+			return nil
+		}
+	}
+}
+
+func (s *Service) expireAccess(ctx context.Context, g models.CredentialGrant, agentGrant uuid.UUID) error {
+	return s.deps.Accounts.InTx(ctx, func(ctx context.Context) error {
+		if _, err := s.deps.GrantRows.LockGrants(ctx, g.AccountID, agentGrant); err != nil {
+			return err
+		}
+		if _, err := s.lockCredential(ctx, g.AccountID, g.TokenID); err != nil {
+			if errors.Is(err, models.ErrNotFound) {
+				return nil
+			}
+			return err
+		}
+		now, err := s.deps.Agents.TokenGrants(ctx, g.AccountID, g.TokenID)
+		if err != nil || slices.ContainsFunc(now, func(o models.CredentialGrant) bool { return o.AgentID == g.AgentID && !o.Expired(s.now()) }) {
+			return err // granted anew meanwhile
+		}
+		return s.Withdraw(ctx, g.AccountID, g.TokenID, agentGrant)
+	})
+}
