@@ -28,7 +28,6 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/platform"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 	"github.com/tvzero/tokenvault/server/internal/web"
-	"github.com/tvzero/tokenvault/totp"
 )
 
 // Authenticator tells who a session speaks for.
@@ -89,7 +88,6 @@ type CredentialGrants interface {
 type Platform interface {
 	Store(ctx context.Context, p grants.Principal, client audit.Client, ref platform.Ref, fields map[string]json.RawMessage) (models.Token, error)
 	Reveal(ctx context.Context, p grants.Principal, client audit.Client, ref platform.Ref) (map[string]any, error)
-	TOTPCode(ctx context.Context, p grants.Principal, client audit.Client, ref platform.Ref) (totp.Code, error)
 	Superseded(ctx context.Context, p grants.Principal) ([]models.Token, error)
 	Restore(ctx context.Context, p grants.Principal, client audit.Client, tokenID uuid.UUID, newName string) (models.Token, error)
 	Discard(ctx context.Context, p grants.Principal, client audit.Client, tokenID uuid.UUID) error
@@ -195,7 +193,6 @@ func (d *Dashboard) Routes(r gin.IRoutes) {
 	get("/token/:service", d.user(d.tokenPage))
 	r.POST("/token/:service", d.user(d.updateToken))
 	r.POST("/token/:service/reveal", d.user(d.reveal))
-	r.POST("/token/:service/code", d.user(d.code))
 	get("/token/:service/delete", d.user(d.deleteTokenPage))
 	r.POST("/token/:service/delete", d.user(d.deleteToken))
 

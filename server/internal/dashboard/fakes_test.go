@@ -23,7 +23,6 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/platform"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
-	"github.com/tvzero/tokenvault/totp"
 )
 
 var (
@@ -305,10 +304,6 @@ func (s *services) Store(_ context.Context, _ grants.Principal, _ audit.Client, 
 
 func (s *services) Reveal(_ context.Context, _ grants.Principal, _ audit.Client, ref platform.Ref) (map[string]any, error) {
 	return s.secret, s.called("Reveal %s", ref.Service)
-}
-
-func (s *services) TOTPCode(_ context.Context, _ grants.Principal, _ audit.Client, ref platform.Ref) (totp.Code, error) {
-	return totp.Code{Value: "123456", Remaining: 20 * time.Second, Period: 30 * time.Second, Digits: 6}, s.called("TOTPCode %s", ref.Service)
 }
 
 func (s *services) Superseded(context.Context, grants.Principal) ([]models.Token, error) {

@@ -66,24 +66,19 @@ func textOf(value any) string {
 	return string(text)
 }
 
+// codeOf is the one-time code that is revealed of a TOTP token, in place of its
+// secret.
+func codeOf(revealed map[string]any) *oneTimeCode {
+	if revealed["totpGenerated"] != true {
+		return nil
+	}
+	seconds, _ := revealed["remainingSeconds"].(int)
+	return &oneTimeCode{Value: textOf(revealed["accessToken"]), RemainingSeconds: seconds}
+}
+
 // reveal answers the POST itself with the credential: to redirect, it would have to
 // be kept somewhere.
 func (d *Dashboard) reveal(c *gin.Context, v visitor) error {
-	return d.show(c, v, func(ref platform.Ref) (shown, error) {
-		secret, err := d.deps.Platform.Reveal(c.Request.Context(), v.principal, client(c), ref)
-		return shown{secrets: secretRows(secret)}, err
-	})
-}
-
-// code answers the POST with the current one-time code.
-func (d *Dashboard) code(c *gin.Context, v visitor) error {
-	return d.show(c, v, func(ref platform.Ref) (shown, error) {
-		code, err := d.deps.Platform.TOTPCode(c.Request.Context(), v.principal, client(c), ref)
-		return shown{code: &oneTimeCode{Value: code.Value, RemainingSeconds: code.RemainingSeconds()}}, err
-	})
-}
-
-func (d *Dashboard) show(c *gin.Context, v visitor, open func(ref platform.Ref) (shown, error)) error {
 	service, err := pathService(c)
 	if err != nil {
 		return err
@@ -92,8 +87,12 @@ func (d *Dashboard) show(c *gin.Context, v visitor, open func(ref platform.Ref) 
 	if err != nil {
 		return err
 	}
-	s, err := open(platform.Ref{Service: service})
+	revealed, err := d.deps.Platform.Reveal(c.Request.Context(), v.principal, client(c), platform.Ref{Service: service})
 	if err == nil {
+		s := shown{code: codeOf(revealed)}
+		if s.code == nil {
+			s.secrets = secretRows(revealed)
+		}
 		return d.showTokenPage(c, v, token, s, nil)
 	}
 	failure, ok := mendable(err)

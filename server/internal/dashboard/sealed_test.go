@@ -181,23 +181,24 @@ func TestACredentialIsShownToWhoAskedAndNowhereElse(t *testing.T) {
 	}
 }
 
-func TestAOneTimeCodeIsShownWithItsTime(t *testing.T) {
+func TestOfATOTPTokenTheCodeIsShownWithItsTime(t *testing.T) {
 	t.Parallel()
 	d := sealedDoor(t)
 	d.token.TokenType = "TOTP"
-	if body := d.get(t, "/token/my%20token").body; !strings.Contains(body, `action="/token/my%20token/code"`) || strings.Contains(body, "/reveal") {
-		t.Error("the page of a TOTP token does not offer its code alone")
+	d.secret = map[string]any{"accessToken": "123456", "tokenType": "TOTP", "remainingSeconds": 20, "period": 30, "digits": 6, "totpGenerated": true}
+	if body := d.get(t, "/token/my%20token").body; !strings.Contains(body, "<button>Show the code</button>") {
+		t.Error("the page of a TOTP token does not offer its code")
 	}
-	got := d.post(t, "/token/my%20token/code", nil)
-	if got.status != 200 || !strings.Contains(got.body, ">123456</p>") || !strings.Contains(got.body, "Good for 20 more seconds.") {
+	got := d.post(t, "/token/my%20token/reveal", nil)
+	if got.status != 200 || !strings.Contains(got.body, ">123456</p>") || !strings.Contains(got.body, "Good for 20 more seconds.") || !strings.Contains(got.body, "Show a new code") {
 		t.Errorf("%d; want the code and for how long it is good", got.status)
 	}
-	if calls := d.take(); calls != "TOTPCode my token" {
-		t.Errorf("called %q, want TOTPCode", calls)
+	if calls := d.take(); calls != "Reveal my token" {
+		t.Errorf("called %q, want Reveal", calls)
 	}
-	d.err = fault.New(fault.InvalidRequest, "This token is not a TOTP secret.")
-	if got := d.post(t, "/token/my%20token/code", nil); got.status != 400 || strings.Contains(got.body, "123456") {
-		t.Errorf("not a TOTP secret: %d; want 400 and no code", got.status)
+	d.err = fault.New(fault.Unavailable, "The credential cannot be released at the moment.")
+	if got := d.post(t, "/token/my%20token/reveal", nil); got.status != 503 || strings.Contains(got.body, "123456") {
+		t.Errorf("while it cannot be: %d; want 503 and no code", got.status)
 	}
 }
 
