@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -25,7 +26,12 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/platform"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(acceptingEnv) != "" {
+		acceptUntilKilled()
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // A world is the service with real grants and real custody on a real store.
 type world struct {
