@@ -29,15 +29,6 @@ const maxCredential = 512 << 10
 // webhook is bound, to which new credentials go; VAULT_LOCKED; CONFLICT when the
 // vault is full.
 func (s *Service) Store(ctx context.Context, p grants.Principal, client audit.Client, ref Ref, fields map[string]json.RawMessage) (models.Token, error) {
-	return s.store(ctx, p, client, ref, fields, false)
-}
-
-// StoreBack is Store for what comes back from a webhook, also while that is bound.
-func (s *Service) StoreBack(ctx context.Context, p grants.Principal, client audit.Client, ref Ref, fields map[string]json.RawMessage) (models.Token, error) {
-	return s.store(ctx, p, client, ref, fields, true)
-}
-
-func (s *Service) store(ctx context.Context, p grants.Principal, client audit.Client, ref Ref, fields map[string]json.RawMessage, back bool) (models.Token, error) {
 	if err := user(p); err != nil {
 		return models.Token{}, err
 	}
@@ -47,7 +38,7 @@ func (s *Service) store(ctx context.Context, p grants.Principal, client audit.Cl
 	if err := s.open(ctx, p.AccountID); err != nil {
 		return models.Token{}, err
 	}
-	if err := s.keepsHere(ctx, p.AccountID); err != nil && !back {
+	if err := s.keepsHere(ctx, p.AccountID); err != nil {
 		return models.Token{}, err
 	}
 	c, err := credential.Parse(fields, credential.Options{Platform: true, PlainHTTP: s.deps.PlainHTTP})
@@ -81,6 +72,7 @@ type incoming struct {
 	token  models.Token // without ids and vault
 	notes  map[string]bool
 	secret []byte
+	copyOf string // creation at a webhook that it is a copy of: it replaces nothing but such copies
 }
 
 // describe takes the readable part out of a credential. Display name, notes and
@@ -186,6 +178,9 @@ func (s *Service) create(ctx context.Context, dek custody.DEK, v models.Vault, t
 // granted it go on with it.
 func (s *Service) replace(ctx context.Context, dek custody.DEK, old models.Token, in incoming) (models.Token, error) {
 	was, err := s.deps.Credentials.Credential(ctx, old.AccountID, old.ID)
+	if err == nil && in.copyOf != "" {
+		err = s.copyAlready(dek, old, was, in.copyOf)
+	}
 	if err != nil {
 		return old, err
 	}

@@ -226,7 +226,10 @@ func TestWhileAWebhookIsBoundOnlyWhatComesBackIsStoredAndTheRestStaysReadable(t 
 		_, err := w.Store(t.Context(), p, audit.Client{}, ref("other"), fieldsOf(t, plain("x")))
 		w.refused(err, fault.WrongVaultMode)
 		w.reveals(p, "github", "secret")
-		_, err = w.StoreBack(t.Context(), p, audit.Client{}, ref("back"), fieldsOf(t, plain("from the webhook")))
+		back := func(service string) models.Token {
+			return models.Token{AccountID: w.account, ID: models.NewID(), ServiceName: service, TokenType: "PlainText", CreationID: "1"}
+		}
+		_, err = w.TakeBack(t.Context(), p, audit.Client{}, back("back"), fieldsOf(t, plain("from the webhook")))
 		w.must(err)
 		w.reveals(p, "back", "from the webhook")
 		w.must(w.Delete(t.Context(), p, audit.Client{}, ref("github")))
@@ -240,7 +243,7 @@ func TestWhileAWebhookIsBoundOnlyWhatComesBackIsStoredAndTheRestStaysReadable(t 
 		}
 		_, err = w.Reveal(t.Context(), late, audit.Client{}, ref("back"))
 		w.refused(err, fault.TokenNotFound)
-		_, err = w.StoreBack(t.Context(), late, audit.Client{}, ref("mine"), fieldsOf(t, plain("its own")))
+		_, err = w.TakeBack(t.Context(), late, audit.Client{}, back("mine"), fieldsOf(t, plain("its own")))
 		w.must(err)
 		w.reveals(late, "mine", "its own")
 	})
