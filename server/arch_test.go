@@ -77,7 +77,7 @@ var lists = map[string][]string{
 		"webhook-sdk/wire", "webhook-sdk/credential", "webhook-sdk/mint", "webhook-sdk/netguard",
 	},
 	"DOORS": {
-		"models", "server/internal/fault", "server/internal/web",
+		"models", "server/internal/fault", "server/internal/web", "totp", // a code with its remaining seconds is shown
 		"server/internal/connect", "server/internal/agents", "server/internal/vaults", "server/internal/platform", "server/internal/accounts",
 		"server/internal/grants", "server/internal/webhooks", "server/internal/policy", "server/internal/ratelimit", "server/internal/audit",
 	},

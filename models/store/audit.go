@@ -88,13 +88,6 @@ func (s *Store) StreamEvents(ctx context.Context, streamID uuid.UUID, afterSeq i
 	return events, failed(err, "audit stream %s", streamID)
 }
 
-// LastInStream is the newest event of a stream. ErrNotFound: the stream has none.
-func (s *Store) LastInStream(ctx context.Context, streamID uuid.UUID) (models.AuditEvent, error) {
-	var e models.AuditEvent
-	err := s.view(ctx).Where("stream_id = ?", streamID).Order("seq DESC").Limit(1).Take(&e).Error
-	return e, failed(err, "audit stream %s", streamID)
-}
-
 // AuditStreams lists the streams that have events or checkpoints, by id: a
 // stream whose events were all removed still shows.
 func (s *Store) AuditStreams(ctx context.Context) ([]uuid.UUID, error) {

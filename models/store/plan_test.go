@@ -56,7 +56,6 @@ func TestHotStatementsUseTheirIndexes(t *testing.T) {
 		"Tokens":          first(s.Tokens(t.Context(), account, account, "a", 10)),
 		"AuditEvents":     first(s.AuditEvents(t.Context(), account, models.AuditFilter{ServiceName: "github", Limit: 10})),
 		"StreamEvents":    first(s.StreamEvents(t.Context(), account, 0, 10)),
-		"LastInStream":    first(s.LastInStream(t.Context(), account)),
 		"TouchGrants":     s.TouchGrants(t.Context(), []models.GrantUse{{AccountID: account, GrantID: account, At: at}}),
 		"Vault":           first(s.Vault(t.Context(), account, account)),
 		"VaultKeys":       first(s.VaultKeys(t.Context(), account, account, account, 1)),

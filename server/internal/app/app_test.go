@@ -63,7 +63,7 @@ func TestMetricsAreServedApartAndNameNobody(t *testing.T) {
 			t.Fatalf("metrics: %v %s, want 200", err, answer)
 		}
 		text := string(answer.Body)
-		for _, want := range []string{"tokenvault_cache_open 1", "tokenvault_audit_rows_total 4", "tokenvault_audit_failures_total 0", "go_goroutines", "process_resident_memory_bytes"} {
+		for _, want := range []string{"tokenvault_cache_open 1", "tokenvault_audit_rows_total 4", "tokenvault_audit_failures_total 0", `tokenvault_server_key_use{key="0",what="tokens"} 1`, `tokenvault_server_key_use{key="0",what="webhook_secrets"} 1`, "go_goroutines", "process_resident_memory_bytes"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("metrics lack %q", want)
 			}

@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -19,6 +22,7 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/config"
 	"github.com/tvzero/tokenvault/server/internal/custody"
+	"github.com/tvzero/tokenvault/server/internal/platform"
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
 )
 
@@ -29,6 +33,7 @@ type commands struct {
 	Serve   serveCommand   `cmd:"" default:"withargs" help:"Serve (what it does without a command)."`
 	Dev     devCommand     `cmd:"" help:"Try it: a server, a webhook and an agent on this machine, with sample tokens, gone when it ends."`
 	Audit   auditCommand   `cmd:"" help:"The audit record."`
+	Keys    keysCommand    `cmd:"" help:"Say what each server key is still needed for, before one is taken away."`
 	Health  healthCommand  `cmd:"" help:"Ask a running server whether it is ready; for container health checks."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
@@ -169,6 +174,51 @@ func (c *auditVerifyCommand) Run(in *invocation) error {
 	}
 	_, _ = fmt.Fprintln(in.stdout, "Every chain holds and every checkpoint is genuine.")
 	return nil
+}
+
+type keysCommand struct {
+	config.Flags
+}
+
+// Run prints a line for each key: those of the keyring, and those that something
+// is still under.
+func (c *keysCommand) Run(in *invocation) error {
+	checked, err := c.Check(func() (string, error) {
+		return "", errors.New("there are no server keys beside the database")
+	})
+	if err != nil {
+		return err
+	}
+	keys, err := custody.ParseKeyring(checked.ServerKeys)
+	if err != nil {
+		return fmt.Errorf("TOKENVAULT_SERVER_KEYS: %w", err)
+	}
+	db, err := store.Open(in.ctx, store.Options{URL: checked.DatabaseURL})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	use, err := platform.New(platform.Deps{KeyCounts: db, Keyring: keys, Now: time.Now}).KeyUse(in.ctx)
+	if err != nil {
+		return err
+	}
+	ring := keys.IDs()
+	out := tabwriter.NewWriter(in.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	_, _ = fmt.Fprintln(out, "key\ttokens\trows\twebhook secrets\t ")
+	for _, id := range slices.Sorted(maps.Keys(use)) {
+		u := use[id]
+		state := "needed"
+		switch {
+		case id == keys.Current():
+			state = "current"
+		case !slices.Contains(ring, id):
+			state = "MISSING from the keyring: what is under it cannot be used"
+		case u == platform.KeyUse{}:
+			state = "needed by passwords alone, if by anything (docs/configuration.md)"
+		}
+		_, _ = fmt.Fprintf(out, "%d\t%d\t%d\t%d\t  %s\n", id, u.Tokens, u.Rows, u.Secrets, state)
+	}
+	return out.Flush()
 }
 
 type healthCommand struct {

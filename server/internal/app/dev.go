@@ -219,15 +219,20 @@ func (d *devStage) show(ctx context.Context) error {
 	}
 	d.say("\nDo it again (curl since 7.83 sends the key to the server only, not to the webhook):\n\n")
 	d.say("  curl -sSL -H 'Authorization: Bearer %s' '%s/api/agents/credentials?service=%s'\n\n", key, d.server.URL(), samples[0].service)
+	d.say("In platform mode the answer is the credential itself:\n\n")
+	d.say("  curl -sS -H 'Authorization: Bearer %s' '%s/api/agents/credentials?service=%s'\n\n", key, d.server.URL(), platformSample)
 	d.say("See it as the owner: %s/login  e-mail %s  password %s\n\n", d.server.URL(), owner.email, owner.password)
 	d.say("Ctrl-C ends it.\n")
 	return nil
 }
 
+// platformSample is the token that the server keeps.
+const platformSample = "weather"
+
 // platformMode shows what there is before a webhook is bound: the server keeps
 // ciphertext that opens with its owner's session and the agent's own key.
 func (d *devStage) platformMode(ctx context.Context, owner *devOwner, client *agent.Client) error {
-	const service = "weather"
+	const service = platformSample
 	err := owner.keep(ctx, service, map[string]any{
 		"tokenType": wire.TypePlainText, wire.FieldAccessToken: "wx_sample_" + rand.Text(), "displayName": "Weather (sample)"})
 	if err == nil {

@@ -36,6 +36,7 @@ func TestDevelopmentModeShowsTheMainJobAndLeavesNothing(t *testing.T) {
 	p, temporary := startDev(t)
 	said := p.Log()
 	apiKey := find(t, said, `(?m)^  stripe +API key +(sk_sample_\w+)$`)
+	kept := find(t, said, `(?m)^  weather +API key +(wx_sample_\w+)$`)
 	find(t, said, `(?m)^  github-2fa +one-time code +(\d{6})  \(valid for \d+ s more\)$`)
 	find(t, said, `(?m)^  gcp +minted from a key file +(ya29\.minted-\w+)  \(until \d\d:\d\d:\d\d\)$`)
 	find(t, said, `(?m)^  calendar +OAuth access token +(ya29\.sample-\w+)  \(until`)
@@ -45,6 +46,10 @@ func TestDevelopmentModeShowsTheMainJobAndLeavesNothing(t *testing.T) {
 	var got struct{ Token struct{ AccessToken string } }
 	if text := again(t, find(t, said, `(?m)^  (curl .*)$`)); json.Unmarshal(text, &got) != nil || got.Token.AccessToken != apiKey {
 		t.Errorf("the printed command printed %.300s, want the token %s", text, apiKey)
+	}
+	var sealed struct{ AccessToken string }
+	if text := again(t, find(t, said, `(?m)^  (curl .*service=weather')$`)); json.Unmarshal(text, &sealed) != nil || sealed.AccessToken != kept {
+		t.Errorf("the second printed command printed %.300s, want the token %s", text, kept)
 	}
 	server := find(t, said, `See it as the owner: (http://127\.0\.0\.1:\d+)/login`)
 	signIn := map[string]string{"email": find(t, said, `e-mail (\S+)`), "password": find(t, said, `password (\S+)`)}
