@@ -353,10 +353,11 @@ func (v *notedVaults) Ended(ctx context.Context, g models.Grant) error {
 }
 
 func (v *notedVaults) Settle(ctx context.Context, h *custody.Holder) error {
+	fail := v.note("settle", " %s/%d", h.Grant().ID, h.Slot())
 	if _, err := v.open(ctx, h); err != nil {
 		return err
 	}
-	return v.note("settle", " %s/%d", h.Grant().ID, h.Slot())
+	return fail
 }
 
 // frail is a service with another record, or other slots.
