@@ -7,8 +7,8 @@
 // depth whose content type is JSON. Failures are faults with a sentence for the
 // owner of the webhook: what it did wrong and what to do.
 //
-// The package speaks of metadata only: it has no method that could read a token's
-// secret fields. It knows neither accounts nor storage; who calls gives it a Target.
+// The package speaks of metadata, and has no method that could read a token's secret
+// fields; Store alone hands one over. It knows neither accounts nor storage; who calls gives it a Target.
 package webhooks
 
 import (
