@@ -21,7 +21,7 @@ func (d *Dashboard) shareVaultPage(c *gin.Context, v visitor) error {
 	return d.confirm(c, v, "grants", confirmation{
 		Question: "Share your vault with " + g.Label + "?",
 		Lost: []string{
-			"The vault that this session opens is offered to it for 24 hours. It must accept; you can take the offer back until then.",
+			"The vault that this session opens (" + shortID(v.principal.VaultID) + ") is offered to it for 24 hours. It must accept; you can take the offer back until then.",
 			"Once it accepts, it opens every credential of your vault, now and later, and what it had moves into yours.",
 			"Share with your own sessions and keys alone. Check on its page that it is the one you mean.",
 		},
@@ -64,6 +64,7 @@ const maxNames = 50
 type escrowView struct {
 	ID        uuid.UUID
 	From      string
+	Vault     vaultMark // that is offered
 	ExpiresAt time.Time
 	Shared    int
 	Own       []string
@@ -77,7 +78,7 @@ type escrowView struct {
 
 func showEscrow(p platform.Preview) escrowView {
 	out := escrowView{
-		ID: p.Escrow.ID, From: p.From, ExpiresAt: p.Escrow.ExpiresAt, Shared: p.Shared, Copies: p.Copies, Agents: p.Agents, Cancels: p.Cancels,
+		ID: p.Escrow.ID, From: p.From, Vault: vaultMark{Text: shortID(p.Escrow.VaultID), Look: "vault-0"}, ExpiresAt: p.Escrow.ExpiresAt, Shared: p.Shared, Copies: p.Copies, Agents: p.Agents, Cancels: p.Cancels,
 		More: max(0, len(p.Own)-maxNames), Conflicts: p.Conflicts[:min(len(p.Conflicts), maxNames)], Others: max(0, len(p.Conflicts)-maxNames),
 	}
 	for _, t := range p.Own[:min(len(p.Own), maxNames)] {

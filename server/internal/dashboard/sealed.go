@@ -177,6 +177,9 @@ func (d *Dashboard) storeToken(c *gin.Context, v visitor) error {
 	if !ok {
 		return err
 	}
+	if name, found := strings.CutPrefix(failure.Field, "tokenData."); found { // say it beside the field
+		failure = &fault.Error{Code: failure.Code, Field: name, Message: failure.Message}
+	}
 	return d.showSealed(c, v, form, failure)
 }
 

@@ -59,10 +59,15 @@ func showGrants(list []grants.View) []signInRow {
 			look = len(looks) % vaultLooks
 			looks[g.VaultID] = look
 		}
-		id := g.VaultID.String()
-		rows[i].Vault = &vaultMark{Text: id[len(id)-6:], Look: "vault-" + strconv.Itoa(look)} // an id begins with its time
+		rows[i].Vault = &vaultMark{Text: shortID(g.VaultID), Look: "vault-" + strconv.Itoa(look)}
 	}
 	return rows
+}
+
+// shortID is the end of an id: its beginning is a time, and alike in many.
+func shortID(id uuid.UUID) string {
+	text := id.String()
+	return text[len(text)-6:]
 }
 
 func kindName(kind models.GrantKind) string {
