@@ -18,7 +18,7 @@ import (
 func eventTypes() []audit.EventType {
 	return []audit.EventType{
 		audit.Release, audit.Refusal, audit.TicketIssued, audit.Reveal, audit.Store, audit.Delete, audit.Refresh,
-		audit.GrantGiven, audit.GrantRevoked, audit.AgentChanged, audit.KeyChanged, audit.SignIn, audit.Bind, audit.Lock,
+		audit.GrantGiven, audit.GrantRevoked, audit.AgentChanged, audit.KeyChanged, audit.SignIn, audit.Bind, audit.Lock, audit.Link,
 		"link", "policy_changed", // recorded by what later versions add
 	}
 }

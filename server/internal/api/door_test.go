@@ -217,6 +217,7 @@ func TestOperationsCallTheirServiceAndAnswerAsDocumented(t *testing.T) {
 		{"POST", "/api/vault/sync", "", d.user(), 200, `Sync ""`, `{"synced":3}`},
 		{"POST", "/api/vault/sync", `{"serviceName":"github"}`, d.user(), 200, `Sync "github"`, `{"synced":3}`},
 		{"POST", "/api/vault/webhook/check", "", d.user(), 200, "CheckWebhook", `"verdict":"pass","status":200,"latencyMs":1.23`},
+		{"GET", "/api/tokens/audit-log?eventType=link", "", d.user(), 200, "Events " + account.String() + "  00000000-0000-0000-0000-000000000000 link  0001-01-01T00:00:00Z \"\" 0", `"events":[]`},
 		{"GET", "/api/tokens/audit-log?serviceName=github&agentId=" + id + "&eventType=release&source=agent&since=2026-01-01T01:00:00%2B01:00&limit=7&cursor=x", "", d.user(), 200,
 			"Events " + account.String() + " github " + id + ` release agent 2026-01-01T00:00:00Z "x" 7`, `{"events":[],"pagination":{"hasMore":false}}`},
 	} {

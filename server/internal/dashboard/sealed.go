@@ -177,10 +177,23 @@ func (d *Dashboard) storeToken(c *gin.Context, v visitor) error {
 	if !ok {
 		return err
 	}
-	if name, found := strings.CutPrefix(failure.Field, "tokenData."); found { // say it beside the field
-		failure = &fault.Error{Code: failure.Code, Field: name, Message: failure.Message}
+	return d.showSealed(c, v, form, beside(failure, form))
+}
+
+// beside names the field of the form that a failure is about, and in its message
+// calls it as the form does.
+func beside(failure *fault.Error, form url.Values) *fault.Error {
+	name, found := strings.CutPrefix(failure.Field, "tokenData.")
+	if !found {
+		return failure
 	}
-	return d.showSealed(c, v, form, failure)
+	message := failure.Message
+	for _, f := range fieldsOf(sealedType(form).Value, form) {
+		if f.Name == name {
+			message = strings.ReplaceAll(message, failure.Field, "“"+f.Label+"”")
+		}
+	}
+	return &fault.Error{Code: failure.Code, Field: name, Message: message}
 }
 
 // absent keeps who forgot that there is a token of a name from replacing it.

@@ -103,7 +103,7 @@ func TestARefusedCredentialIsNotShownAgain(t *testing.T) {
 		says   string
 		calls  bool
 	}{
-		{"by the service", full, fault.Field("tokenData.privateKeyData", "The private key is not the certificate's own."), 400, `id="e-privateKeyData">The private key is not`, true},
+		{"by the service", full, fault.Field("tokenData.privateKeyData", "tokenData.privateKeyData is not the certificate's own."), 400, `id="e-privateKeyData">“Private key” is not the`, true},
 		{"while locked", full, fault.New(fault.VaultLocked, "The vault is locked."), 423, "The vault is locked.", true},
 		{"a webhook was bound meanwhile", full, fault.New(fault.WrongVaultMode, "A webhook keeps them."), 400, "A webhook keeps them.", true},
 		{"the name is taken", values("type", "TOTP", "serviceName", "my token", "totpSecret", "s3cret"), nil, 409, `id="e-serviceName">There is a token of this name`, false},
