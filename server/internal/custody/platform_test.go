@@ -316,7 +316,11 @@ func TestAHolderNeedsTheRowsOfItsOwnToken(t *testing.T) {
 		"a private key of another slot": func(_ *custody.Claims, _ *models.Grant, key *models.GrantKey) {
 			key.WrappedPrivateKey = otherKey.WrappedPrivateKey
 		},
-		"a cleared secret": func(c *custody.Claims, _ *models.Grant, _ *models.GrantKey) { c.Secret.Clear() },
+		"a grant of another kind":  func(_ *custody.Claims, g *models.Grant, _ *models.GrantKey) { g.Kind = models.GrantAPIKey },
+		"another grant's number":   func(_ *custody.Claims, g *models.Grant, _ *models.GrantKey) { g.ID = models.NewID() },
+		"a slot of another number": func(_ *custody.Claims, _ *models.Grant, key *models.GrantKey) { key.Slot++ },
+		"a slot of another grant":  func(_ *custody.Claims, _ *models.Grant, key *models.GrantKey) { key.GrantID = models.NewID() },
+		"a cleared secret":         func(c *custody.Claims, _ *models.Grant, _ *models.GrantKey) { c.Secret.Clear() },
 	} {
 		c, err := s.ring.OpenToken(k.Token)
 		if err != nil {

@@ -319,6 +319,39 @@ func TestKeysAreGivenToTheKindsOfGrantThatMayHaveThem(t *testing.T) {
 	}
 }
 
+func TestAKeyOfTheWrongKindIsNotOpenedEvenIfSomebodyWrappedIt(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	disguised := func(g models.Grant, kind models.GrantKind) *models.Grant { // its rows are signed: by whoever runs the server
+		g.Kind = kind
+		s.ring.SignGrant(&g)
+		return &g
+	}
+	agent, apiKey := disguised(*s.agent.Grant(), models.GrantAPIKey), disguised(*s.apiKey.Grant(), models.GrantAgentKey)
+	row, err := s.session.ShareDEK(bytes.NewReader(s.Ephemeral), s.dek(t), agent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, err := s.agent.OpenVaultKey(&row, s.session.Grant()); !errors.Is(err, custody.ErrOpen) || d.Bytes() != nil {
+		t.Errorf("an agent and a vault's key: %v, want ErrOpen", err)
+	}
+	e, _ := s.escrow()
+	e.ToID = agent.ID
+	if err := s.session.Offer(bytes.NewReader(s.Ephemeral), e, s.dek(t), agent); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := s.agent.OpenEscrow(e, s.session.Grant()); !errors.Is(err, custody.ErrOpen) || d.Bytes() != nil {
+		t.Errorf("an agent and an escrow: %v, want ErrOpen", err)
+	}
+	key, err := s.session.ShareCEK(bytes.NewReader(s.Ephemeral), s.cek(t), apiKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := s.apiKey.OpenCredentialKey(&key, s.session.Grant()); !errors.Is(err, custody.ErrOpen) || c.Bytes() != nil {
+		t.Errorf("an API key and a credential's key: %v, want ErrOpen", err)
+	}
+}
+
 // never is a source of randomness that nobody may ask.
 type never struct{}
 
