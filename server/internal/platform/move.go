@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/custody"
 	"github.com/tvzero/tokenvault/server/internal/fault"
 	"github.com/tvzero/tokenvault/server/internal/grants"
@@ -271,6 +272,42 @@ func ignoreMissing(err error) error {
 		return nil
 	}
 	return err
+}
+
+// Drop deletes a credential of p's vault by its id, also a superseded one.
+// TOKEN_NOT_FOUND.
+func (s *Service) Drop(ctx context.Context, p grants.Principal, client audit.Client, tokenID uuid.UUID) error {
+	vaultID, ok, err := s.vaultOf(ctx, p)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return goneFromVault()
+	}
+	t, err := s.deps.Tokens.TokenByID(ctx, p.AccountID, tokenID)
+	if errors.Is(err, models.ErrNotFound) || err == nil && t.VaultID != vaultID {
+		return goneFromVault()
+	}
+	if err != nil {
+		return err
+	}
+	e := event(audit.Delete, p, client, refOf(t))
+	e.Detail = "from a platform vault, by its id"
+	return s.deps.Audit.Do(ctx, e, func(ctx context.Context) error {
+		return s.deps.Accounts.InTx(ctx, func(ctx context.Context) error {
+			v, err := s.lockVault(ctx, p.AccountID, vaultID)
+			if errors.Is(err, models.ErrNotFound) {
+				return goneFromVault()
+			}
+			if err != nil {
+				return err
+			}
+			if _, _, err := s.inHand(ctx, v, tokenID); err != nil {
+				return err
+			}
+			return s.deps.Credentials.DeleteCredential(ctx, p.AccountID, tokenID)
+		})
+	})
 }
 
 // Waiting is what a platform vault still holds, and who can open it.

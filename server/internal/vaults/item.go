@@ -44,6 +44,7 @@ type itemMeta struct {
 	HasPrivateKey   flag  `json:"hasPrivateKey"`
 	HasSSHKey       flag  `json:"hasSSHKey"`
 	HasTOTPSecret   flag  `json:"hasTotpSecret"`
+	MovedFrom       text  `json:"movedFrom"` // platform.MetaMovedFrom: the server has seen it
 }
 
 // indexed turns an item into a row of the index, without owner. It reports false
@@ -60,7 +61,7 @@ func indexed(item wire.StorageItem) (models.Token, bool) {
 	if !wire.ValidServiceName(name) {
 		return models.Token{}, false
 	}
-	return models.Token{
+	t := models.Token{
 		ServiceName: name,
 		TokenType:   line(meta.TokenType, maxTypeName),
 		DisplayName: line(meta.DisplayName, maxListedName),
@@ -71,7 +72,9 @@ func indexed(item wire.StorageItem) (models.Token, bool) {
 		ExpiresAt:   meta.ExpiryTime.at, StoredAt: meta.CreatedAt.at,
 		HasRefreshToken: bool(meta.HasRefreshToken), HasCertificate: bool(meta.HasCertificate),
 		HasPrivateKey: bool(meta.HasPrivateKey), HasSSHKey: bool(meta.HasSSHKey), HasTOTPSecret: bool(meta.HasTOTPSecret),
-	}, true
+	}
+	seenIn(&t, meta)
+	return t, true
 }
 
 func line(t text, most int) string { return strings.TrimSpace(clean(string(t), most, false)) }

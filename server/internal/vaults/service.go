@@ -68,12 +68,25 @@ type Pairing interface {
 
 // Platform keeps the credentials of platform vaults.
 type Platform interface {
+	Drop(ctx context.Context, p grants.Principal, client audit.Client, tokenID uuid.UUID) error
 	UpdateMetadata(ctx context.Context, p grants.Principal, client audit.Client, ref platform.Ref, in platform.MetadataInput) (models.Token, error)
 	Delete(ctx context.Context, p grants.Principal, client audit.Client, refs ...platform.Ref) error
 }
 
-// Documents is the part of the webhooks' client that speaks about metadata.
+// Moves lets credentials of platform vaults go to webhooks and come back.
+type Moves interface {
+	Holds(ctx context.Context, p grants.Principal) ([]models.Token, error)
+	Leave(ctx context.Context, p grants.Principal, tokenID uuid.UUID) (platform.Leaving, error)
+	Moved(ctx context.Context, p grants.Principal, l platform.Leaving, to models.Token) error
+	Retire(ctx context.Context, p grants.Principal) error
+	Waiting(ctx context.Context, p grants.Principal) ([]platform.Waiting, error)
+	TakeBack(ctx context.Context, p grants.Principal, client audit.Client, from models.Token, fields map[string]json.RawMessage) (models.Token, error)
+}
+
+// Documents is the part of the webhooks' client that speaks about metadata, and
+// stores what leaves platform mode.
 type Documents interface {
+	Store(ctx context.Context, t webhooks.Target, ticket, service string, tokenData map[string]any) error
 	List(ctx context.Context, t webhooks.Target, collection string, o wire.ListOptions) iter.Seq2[wire.StorageItem, error]
 	Get(ctx context.Context, t webhooks.Target, collection, key string) (json.RawMessage, error)
 	Set(ctx context.Context, t webhooks.Target, collection, key string, data any) error
@@ -98,6 +111,7 @@ type Deps struct {
 	Pairing    Pairing
 	Documents  Documents
 	Platform   Platform
+	Moves      Moves
 	Audit      Recorder
 	Gate       *cache.Gate
 	Now        func() time.Time

@@ -191,6 +191,9 @@ func (s *Service) owned(t models.Token, c *Custody) models.Token {
 	now := s.now()
 	t.AccountID, t.VaultID, t.ID = c.Binding.AccountID, c.Binding.VaultID, models.NewID()
 	t.CreatedAt, t.UpdatedAt = now, now
+	if t.SeenPath != "" && t.SeenAt == nil {
+		t.SeenAt = &now
+	}
 	return t
 }
 

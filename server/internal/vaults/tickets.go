@@ -109,10 +109,23 @@ func (s *Service) issue(ctx context.Context, p grants.Principal, client audit.Cl
 	if err != nil {
 		return Ticket{}, err
 	}
+	return Ticket{Ticket: s.signed(c, p, nonce, t), WebhookURL: c.Binding.URL, ExpiresIn: wire.TicketLife}, nil
+}
+
+// sign makes a ticket that the server uses itself, for what is on record already.
+func (s *Service) sign(c *Custody, p grants.Principal, t wire.Ticket) (string, error) {
+	nonce, err := s.nonce()
+	if err != nil {
+		return "", err
+	}
+	return s.signed(c, p, nonce, t), nil
+}
+
+func (s *Service) signed(c *Custody, p grants.Principal, nonce string, t wire.Ticket) string {
 	now := s.deps.Now()
 	t.Subject, t.Nonce = p.AccountID.String(), nonce
 	t.IssuedAt, t.ExpiresAt = now.Unix(), now.Add(wire.TicketLife).Unix()
-	return Ticket{Ticket: wire.SignTicket(c.Secret, t), WebhookURL: c.Binding.URL, ExpiresIn: wire.TicketLife}, nil
+	return wire.SignTicket(c.Secret, t)
 }
 
 func (s *Service) nonce() (string, error) {
