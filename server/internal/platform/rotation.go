@@ -3,6 +3,8 @@ package platform
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -46,12 +48,20 @@ func (s *Service) settle(ctx context.Context, h *custody.Holder) error {
 		if err != nil {
 			return err
 		}
-		if now.RotationDueAt != nil {
-			return s.rotate(ctx, h, dek, now)
-		}
 		due, err := s.deps.Wraps.RekeyDue(ctx, v.AccountID, v.ID)
 		if err != nil {
 			return err
+		}
+		// Whoever has come since is not locked, and it is too late to do that in order.
+		needed, err := s.concerned(ctx, now, due)
+		if err != nil {
+			return err
+		}
+		if !within(needed, concerned) {
+			return fmt.Errorf("%w: others use vault %s by now", models.ErrConflict, v.ID)
+		}
+		if now.RotationDueAt != nil {
+			return s.rotate(ctx, h, dek, now)
 		}
 		for _, c := range due {
 			t, err := s.deps.Tokens.TokenByID(ctx, c.AccountID, c.ID)
@@ -73,6 +83,15 @@ func (s *Service) settleAfter(ctx context.Context, h *custody.Holder) {
 		s.deps.Logger.Warn("platform: new keys that are due could not be made; the next request that opens the vault tries again",
 			"account", h.Grant().AccountID, "error", err)
 	}
+}
+
+// within reports whether all ids are among others.
+func within(ids, others []uuid.UUID) bool {
+	among := make(map[uuid.UUID]bool, len(others))
+	for _, id := range others {
+		among[id] = true
+	}
+	return !slices.ContainsFunc(ids, func(id uuid.UUID) bool { return !among[id] })
 }
 
 // concerned are the ids of the grants that settling writes keys of: those to lock
