@@ -122,6 +122,14 @@ type Linking interface {
 	Cancel(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) error
 }
 
+// Moves brings credentials from platform vaults to the webhook, and back.
+type Moves interface {
+	Move(ctx context.Context, p grants.Principal, client audit.Client, after uuid.UUID) (vaults.Moving, error)
+	Waiting(ctx context.Context, p grants.Principal) ([]platform.Waiting, error)
+	MoveBackPlan(ctx context.Context, p grants.Principal) ([]vaults.Back, error)
+	MoveBack(ctx context.Context, p grants.Principal, client audit.Client, service string, tokenData map[string]json.RawMessage) (models.Token, error)
+}
+
 // Record reads the audit record.
 type Record interface {
 	List(ctx context.Context, accountID uuid.UUID, filter audit.Filter) (audit.Page, error)
@@ -141,6 +149,7 @@ type Deps struct {
 	Keys     Keys
 	Sessions Sessions
 	Linking  Linking
+	Moves    Moves
 	Audit    Record
 	Cookies  web.Cookies
 	// Ready reports why the server cannot serve: database, migrations, keys.
@@ -217,6 +226,10 @@ func (a *API) Routes(r gin.IRoutes) {
 	r.POST("/api/vault/store-ticket", a.user(grants.TokensWrite, a.storeTicket))
 	r.POST("/api/vault/credential-ticket", a.user(grants.TokensRead, a.credentialTicket))
 	r.POST("/api/vault/sync", a.user(grants.TokensWrite, a.sync))
+	get("/api/vault/move", a.user(grants.VaultManage, a.waiting))
+	r.POST("/api/vault/move", a.user(grants.VaultManage, a.move))
+	get("/api/vault/move-back", a.user(grants.VaultManage, a.moveBackPlan))
+	r.POST("/api/vault/move-back", a.user(grants.VaultManage, a.moveBack))
 	r.POST("/api/vault/webhook/check", a.user(grants.VaultManage, a.checkWebhook))
 }
 

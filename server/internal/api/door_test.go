@@ -40,6 +40,7 @@ var (
 	_ api.Record           = (*audit.Service)(nil)
 	_ api.Platform         = (*platform.Service)(nil)
 	_ api.Linking          = (*platform.Service)(nil)
+	_ api.Moves            = (*vaults.Service)(nil)
 	_ api.Keys             = (*grants.Service)(nil)
 	_ api.Sessions         = (*grants.Service)(nil)
 )
@@ -60,7 +61,7 @@ func open(t *testing.T, spec *apitest.Spec) *door {
 	engine := web.NewEngine(web.Options{Logger: slog.New(slog.DiscardHandler), PublicURL: public, Quiet: api.Quiet()})
 	api.New(api.Deps{
 		Auth: s, Accounts: s, Tokens: s, Vault: s, Webhook: s, Agents: s, Grants: s, Releases: s, Audit: record{s},
-		Platform: s, Keys: keys{s}, Sessions: sessions{s}, Linking: s,
+		Platform: s, Keys: keys{s}, Sessions: sessions{s}, Linking: s, Moves: s,
 		Cookies: web.NewCookies(public), Ready: func(context.Context) error { return s.ready },
 	}).Routes(engine)
 	server := httptest.NewServer(engine)
@@ -188,6 +189,11 @@ func TestOperationsCallTheirServiceAndAnswerAsDocumented(t *testing.T) {
 		{"PATCH", "/api/grants/" + key, `{"label":"offline"}`, d.user(), 204, "SetLabel " + key + " offline", ""},
 		{"DELETE", "/api/grants/" + key, "", d.user(), 204, "RevokeGrant " + key, ""},
 		{"POST", "/api/grants/" + key + "/share-vault", "", d.user(), 201, "Share " + key, `"state":"pending"`},
+		{"GET", "/api/vault/move", "", d.user(), 200, "Waiting", `{"items":[{"vaultId":"` + vaultID.String() + `","tokens":[{"id":"` + id + `","serviceName":"github","tokenType":"JWT","superseded":true}],"openedBy":[{"id":"` + key + `","kind":"api_key","label":"offline"}]}],"nextCursor":null}`},
+		{"POST", "/api/vault/move", "", d.user(), 200, "Move 00000000-0000-0000-0000-000000000000", `{"moved":["github"],"left":[{"id":"` + id + `","serviceName":"otp","reason":"The name is taken."}],"next":"` + key + `"}`},
+		{"POST", "/api/vault/move", `{"after":"` + key + `"}`, d.key(), 200, "Move " + key, `"next":null}`},
+		{"GET", "/api/vault/move-back", "", d.user(), 200, "MoveBackPlan", `{"id":"` + id + `","serviceName":"otp","tokenType":"TOTP","movable":false,"copied":false,"reason":"Never leaves."}`},
+		{"POST", "/api/vault/move-back", `{"serviceName":"github","tokenData":{"tokenType":"JWT","accessToken":"s3cret"}}`, d.user(), 200, "MoveBack github accessToken,tokenType", `{"status":"moved","id":"` + id + `","serviceName":"github"}`},
 		{"GET", "/api/escrows", "", d.user(), 200, "Escrows", `"state":"declined"`},
 		{"GET", "/api/escrows/" + escrow + "/preview", "", d.user(), 200, "Preview " + escrow, `"from":"Firefox on Linux","shared":3,"own":2,"copies":true,"conflicts":[{"serviceName":"github","keepsOwn":true}],"agents":1,"cancels":0}`},
 		{"POST", "/api/escrows/" + escrow + "/accept", "", d.key(), 200, "Accept " + escrow, `"state":"accepted"`},

@@ -401,6 +401,32 @@ func (s *services) Cancel(_ context.Context, _ grants.Principal, _ audit.Client,
 	return s.called("Cancel %s", id)
 }
 
+func (s *services) Move(_ context.Context, _ grants.Principal, _ audit.Client, after uuid.UUID) (vaults.Moving, error) {
+	done := vaults.Moving{Moved: []string{"github"}, Left: []vaults.Left{{Token: models.Token{ID: agentID, ServiceName: "otp"}, Reason: "The name is taken."}}}
+	if after == uuid.Nil {
+		done.Next = keyID
+	}
+	return done, s.called("Move %s", after)
+}
+
+func (s *services) Waiting(context.Context, grants.Principal) ([]platform.Waiting, error) {
+	return []platform.Waiting{{
+		VaultID: vaultID, Tokens: []models.Token{{ID: agentID, ServiceName: "github", TokenType: "JWT", SupersededAt: &at}},
+		Grants: []models.Grant{{ID: keyID, Kind: models.GrantAPIKey, Label: "offline"}},
+	}}, s.called("Waiting")
+}
+
+func (s *services) MoveBackPlan(context.Context, grants.Principal) ([]vaults.Back, error) {
+	return []vaults.Back{
+		{Token: models.Token{ID: keyID, ServiceName: "github", TokenType: "JWT"}, Movable: true},
+		{Token: models.Token{ID: agentID, ServiceName: "otp", TokenType: "TOTP"}, Reason: "Never leaves."},
+	}, s.called("MoveBackPlan")
+}
+
+func (s *services) MoveBack(_ context.Context, _ grants.Principal, _ audit.Client, service string, fields map[string]json.RawMessage) (models.Token, error) {
+	return models.Token{ID: agentID, ServiceName: service}, s.called("MoveBack %s %s", service, strings.Join(slices.Sorted(maps.Keys(fields)), ","))
+}
+
 // record is the audit record: its List has another shape than that of agents.
 type record struct{ *services }
 

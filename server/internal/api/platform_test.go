@@ -264,6 +264,13 @@ func TestFaultsOfLinkingAndKeysBecomeTheirStatus(t *testing.T) {
 		{"GET", "/api/escrows/" + id + "/preview", "", fault.NotFound, 404},
 		{"GET", "/api/escrows/" + id + "/preview", "", fault.Conflict, 409},
 		{"GET", "/api/tokens?superseded=true", "", fault.Unavailable, 503},
+		{"POST", "/api/vault/move", "", fault.WebhookNotConfigured, 409},
+		{"POST", "/api/vault/move", "", fault.WebhookUnavailable, 502},
+		{"POST", "/api/vault/move", "", fault.VaultLocked, 423},
+		{"GET", "/api/vault/move-back", "", fault.WebhookNotConfigured, 409},
+		{"POST", "/api/vault/move-back", `{"serviceName":"a","tokenData":{"x":1}}`, fault.Conflict, 409},
+		{"POST", "/api/vault/move-back", `{"serviceName":"a","tokenData":{"x":1}}`, fault.TokenNotFound, 404},
+		{"POST", "/api/vault/move-back", `{"serviceName":"a","tokenData":{"x":1}}`, fault.WebhookAuthFailed, 502},
 		{"DELETE", "/api/tokens/superseded/" + id, "", fault.TokenNotFound, 404},
 		{"POST", "/api/tokens/superseded/" + id + "/restore", `{"serviceName":"a"}`, fault.Conflict, 409},
 	} {

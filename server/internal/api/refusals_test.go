@@ -91,6 +91,14 @@ func TestMalformedRequestsAreRefusedBeforeAnyServiceIsCalled(t *testing.T) {
 		{"PATCH", "/api/grants/" + id, `{"label":"` + huge + `"}`, "label"},
 		{"PATCH", "/api/grants/" + id, `{"label":"a","scopes":["vault:manage"]}`, "scopes"},
 		{"GET", "/api/grants?limit=0", "", "limit"},
+		{"GET", "/api/vault/move?limit=0", "", "limit"},
+		{"GET", "/api/vault/move-back?limit=0", "", "limit"},
+		{"POST", "/api/vault/move", `{"after":"x"}`, "after"},
+		{"POST", "/api/vault/move", `{"from":"x"}`, "from"},
+		{"POST", "/api/vault/move-back", `{"tokenData":{"tokenType":"JWT"}}`, "serviceName"},
+		{"POST", "/api/vault/move-back", `{"serviceName":"` + long + `","tokenData":{"tokenType":"JWT"}}`, "serviceName"},
+		{"POST", "/api/vault/move-back", `{"serviceName":"a"}`, "tokenData"},
+		{"POST", "/api/vault/move-back", `{"serviceName":"a","tokenData":{"tokenType":"JWT"},"mode":"x"}`, "mode"},
 		{"GET", "/api/escrows?limit=x", "", "limit"},
 		{"GET", "/api/agents?limit=-1", "", "limit"},
 		{"POST", "/api/agents", `{"name":"a\u0000"}`, "name"},
@@ -149,6 +157,7 @@ func TestEveryBodyNeedsItsContentTypeAndItsLimit(t *testing.T) {
 		{"POST", "/api/tokens/superseded/" + id + "/restore"}, {"POST", "/api/keys"}, {"PATCH", "/api/grants/" + id},
 		{"POST", "/api/agents"}, {"PATCH", "/api/agents/" + id}, {"DELETE", "/api/agents/bulk"}, {"POST", "/api/agents/" + id + "/grants"},
 		{"POST", "/api/vault/webhook-bind"}, {"POST", "/api/vault/store-ticket"}, {"POST", "/api/vault/credential-ticket"}, {"POST", "/api/vault/sync"},
+		{"POST", "/api/vault/move"}, {"POST", "/api/vault/move-back"},
 	} {
 		what := tt.method + " " + tt.path
 		wantRefusal(t, what+" as text", d.call(t, tt.method, tt.path, `{}`, append(d.user(), "Content-Type", "text/plain")...), 415, fault.UnsupportedMediaType, "")

@@ -14,7 +14,7 @@ func (a *App) doors() (http.Handler, error) {
 	pages, err := dashboard.New(dashboard.Deps{
 		Auth: a.grants, Accounts: a.accounts, Tokens: a.vaults, Vault: a.vaults, Webhook: a.vaults,
 		Agents: a.agents, Grants: a.agents, Platform: a.platform, Keys: a.grants, Sessions: a.grants, Linking: a.platform,
-		Audit: a.audit, Cookies: cookies, PublicURL: a.config.PublicURL,
+		Moves: a.vaults, Audit: a.audit, Cookies: cookies, PublicURL: a.config.PublicURL,
 	})
 	if err != nil {
 		return nil, err
@@ -25,7 +25,7 @@ func (a *App) doors() (http.Handler, error) {
 	api.New(api.Deps{
 		Auth: a.grants, Accounts: a.accounts, Tokens: a.vaults, Vault: a.vaults, Webhook: a.vaults,
 		Agents: a.agents, Grants: a.agents, Releases: a.agents, Platform: a.platform, Keys: a.grants, Sessions: a.grants,
-		Linking: a.platform, Audit: a.audit, Cookies: cookies, Ready: a.store.Ready,
+		Linking: a.platform, Moves: a.vaults, Audit: a.audit, Cookies: cookies, Ready: a.store.Ready,
 	}).Routes(engine)
 	pages.Routes(engine)
 	return engine, nil

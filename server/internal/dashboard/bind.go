@@ -109,6 +109,7 @@ func (d *Dashboard) unbindPage(c *gin.Context, v visitor) error {
 			"No agent can fetch a credential until a webhook is bound again.",
 			"This server forgets the secret that it shares with the webhook, and its list of your tokens.",
 			"What the webhook keeps stays there. Binding it again brings the list back.",
+			"This server takes credentials itself from then on, sealed. To have those of the webhook here too, move them back first: the settings say how.",
 		},
 		Do: "Unbind the webhook", Action: "/settings/unbind", Back: "/settings",
 	})

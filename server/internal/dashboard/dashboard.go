@@ -120,6 +120,14 @@ type Linking interface {
 	Cancel(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) error
 }
 
+// Moves brings credentials from platform vaults to the webhook, and says what can
+// come back.
+type Moves interface {
+	Move(ctx context.Context, p grants.Principal, client audit.Client, after uuid.UUID) (vaults.Moving, error)
+	Waiting(ctx context.Context, p grants.Principal) ([]platform.Waiting, error)
+	MoveBackPlan(ctx context.Context, p grants.Principal) ([]vaults.Back, error)
+}
+
 // Record reads the audit record.
 type Record interface {
 	List(ctx context.Context, accountID uuid.UUID, filter audit.Filter) (audit.Page, error)
@@ -138,6 +146,7 @@ type Deps struct {
 	Keys      Keys
 	Sessions  Sessions
 	Linking   Linking
+	Moves     Moves
 	Audit     Record
 	Cookies   web.Cookies
 	PublicURL *url.URL         // what the command lines on the pages use
@@ -224,6 +233,9 @@ func (d *Dashboard) Routes(r gin.IRoutes) {
 	r.POST("/escrows/:id/decline", d.user(d.decline))
 	r.POST("/escrows/:id/cancel", d.user(d.cancel))
 
+	get("/vault/move", d.user(d.movePage))
+	r.POST("/vault/move", d.user(d.move))
+	get("/vault/move-back", d.user(d.moveBackPage))
 	get("/vault/webhook-bind", d.user(d.bindPage))
 	r.POST("/vault/webhook-bind", d.user(d.bind))
 

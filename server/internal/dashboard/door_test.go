@@ -36,6 +36,7 @@ var (
 	_ dashboard.Record           = (*audit.Service)(nil)
 	_ dashboard.Platform         = (*platform.Service)(nil)
 	_ dashboard.Linking          = (*platform.Service)(nil)
+	_ dashboard.Moves            = (*vaults.Service)(nil)
 	_ dashboard.Keys             = (*grants.Service)(nil)
 	_ dashboard.Sessions         = (*grants.Service)(nil)
 )
@@ -53,7 +54,7 @@ func open(t *testing.T) *door {
 	public := &url.URL{Scheme: "http", Host: "127.0.0.1:8000"}
 	d, err := dashboard.New(dashboard.Deps{
 		Auth: s, Accounts: s, Tokens: s, Vault: s, Webhook: s, Agents: s, Grants: s, Audit: record{s}, Cookies: web.NewCookies(public), PublicURL: public,
-		Platform: s, Keys: keys{s}, Sessions: sessions{s}, Linking: s, Now: func() time.Time { return now },
+		Platform: s, Keys: keys{s}, Sessions: sessions{s}, Linking: s, Moves: s, Now: func() time.Time { return now },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +133,7 @@ func pages() []string {
 	return []string{
 		"/", "/tokens/new", "/tokens/new?service=my%20token", "/token/my%20token", "/token/my%20token/delete", "/agents", agentPath,
 		agentPath + "/rotate-key", agentPath + "/delete", "/keys", "/keys/" + keyID.String() + "/rotate", "/grants", "/grants/" + sessionID.String() + "/revoke",
-		"/grants/" + otherID.String() + "/share-vault", "/audit", "/audit?service=x&type=release", "/settings", "/settings/unbind", link("c0de", hook, fingerprint),
+		"/grants/" + otherID.String() + "/share-vault", "/audit", "/audit?service=x&type=release", "/settings", "/settings/unbind", "/vault/move", "/vault/move-back", link("c0de", hook, fingerprint),
 	}
 }
 
@@ -201,7 +202,7 @@ func TestEveryPageIsHeldToAStrictPolicy(t *testing.T) {
 	for _, page := range append(pages(), "/nowhere", "/token/none") {
 		got := d.get(t, page)
 		connect := "'self'"
-		if strings.HasPrefix(page, "/tokens/new") || page == "/token/my%20token" {
+		if strings.HasPrefix(page, "/tokens/new") || page == "/token/my%20token" || page == "/vault/move-back" {
 			connect += " " + hook
 		}
 		if csp := got.header.Get("Content-Security-Policy"); csp != strings.Replace(strict, "CONNECT", connect, 1) {
@@ -290,8 +291,8 @@ func TestAssetsMayBeKeptForEver(t *testing.T) {
 			}
 		}
 	}
-	if len(seen) != 5 {
-		t.Errorf("the pages load %d assets, want the style sheet, the icon and three scripts: %v", len(seen), seen)
+	if len(seen) != 6 {
+		t.Errorf("the pages load %d assets, want the style sheet, the icon and four scripts: %v", len(seen), seen)
 	}
 	for _, path := range []string{"/assets/style.css", "/assets/style.aaaaaaaaaaaaaaaa.css", "/assets/..%2fdashboard.go"} {
 		if got := d.call(t, http.MethodGet, path, ""); got.status != 404 || strings.Contains(got.header.Get("Cache-Control"), "immutable") {

@@ -63,6 +63,8 @@ type services struct {
 	count    int  // of the credentials lost then
 	views    []grants.View
 	escrows  []models.Escrow
+	moved    vaults.Moving
+	waits    []platform.Waiting
 	changes  platform.Preview
 	secret   map[string]any
 	aside    []models.Token
@@ -388,6 +390,21 @@ func (s *services) Decline(_ context.Context, _ grants.Principal, _ audit.Client
 
 func (s *services) Cancel(_ context.Context, _ grants.Principal, _ audit.Client, id uuid.UUID) error {
 	return s.called("Cancel %s", id)
+}
+
+func (s *services) Move(_ context.Context, _ grants.Principal, _ audit.Client, after uuid.UUID) (vaults.Moving, error) {
+	return s.moved, s.called("Move %s", after)
+}
+
+func (s *services) Waiting(context.Context, grants.Principal) ([]platform.Waiting, error) {
+	return s.waits, s.read
+}
+
+func (s *services) MoveBackPlan(context.Context, grants.Principal) ([]vaults.Back, error) {
+	return []vaults.Back{
+		{Token: s.token, Movable: true},
+		{Token: models.Token{ServiceName: "otp", TokenType: "TOTP"}, Reason: "A TOTP secret never leaves a webhook."},
+	}, s.read
 }
 
 // record is the audit record: its List has another shape than that of agents.

@@ -78,7 +78,7 @@ type escrowView struct {
 
 func showEscrow(p platform.Preview) escrowView {
 	out := escrowView{
-		ID: p.Escrow.ID, From: p.From, Vault: vaultMark{Text: shortID(p.Escrow.VaultID), Look: "vault-0"}, ExpiresAt: p.Escrow.ExpiresAt, Shared: p.Shared, Copies: p.Copies, Agents: p.Agents, Cancels: p.Cancels,
+		ID: p.Escrow.ID, From: p.From, Vault: vaultMark{Text: shortID(p.Escrow.VaultID), Look: vaultLook(0)}, ExpiresAt: p.Escrow.ExpiresAt, Shared: p.Shared, Copies: p.Copies, Agents: p.Agents, Cancels: p.Cancels,
 		More: max(0, len(p.Own)-maxNames), Conflicts: p.Conflicts[:min(len(p.Conflicts), maxNames)], Others: max(0, len(p.Conflicts)-maxNames),
 	}
 	for _, t := range p.Own[:min(len(p.Own), maxNames)] {

@@ -56,13 +56,16 @@ func showGrants(list []grants.View) []signInRow {
 		}
 		look, known := looks[g.VaultID]
 		if !known {
-			look = len(looks) % vaultLooks
+			look = len(looks)
 			looks[g.VaultID] = look
 		}
-		rows[i].Vault = &vaultMark{Text: shortID(g.VaultID), Look: "vault-" + strconv.Itoa(look)}
+		rows[i].Vault = &vaultMark{Text: shortID(g.VaultID), Look: vaultLook(look)}
 	}
 	return rows
 }
+
+// vaultLook is the look of the nth vault of a page.
+func vaultLook(n int) string { return "vault-" + strconv.Itoa(n%vaultLooks) }
 
 // shortID is the end of an id: its beginning is a time, and alike in many.
 func shortID(id uuid.UUID) string {

@@ -109,6 +109,7 @@ func (d *Dashboard) tokensPage(c *gin.Context, v visitor) error {
 		Host       string
 		Tokens     []tokenRow
 		Superseded []supersededRow
+		Waiting    int // in platform vaults, to be moved to the webhook
 		Next       string
 		First      bool
 	}
@@ -128,6 +129,9 @@ func (d *Dashboard) tokensPage(c *gin.Context, v visitor) error {
 		p.Tokens = append(p.Tokens, showToken(token))
 	}
 	if p.Superseded, err = d.findSuperseded(c, v); err != nil {
+		return err
+	}
+	if p.Waiting, err = d.waiting(c, v); err != nil {
 		return err
 	}
 	return d.render(c, http.StatusOK, "tokens", view{Title: "Tokens", Section: "tokens", Page: p}, &v)

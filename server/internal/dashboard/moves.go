@@ -1,0 +1,130 @@
+package dashboard
+
+import (
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
+
+	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/server/internal/platform"
+	"github.com/tvzero/tokenvault/server/internal/vaults"
+)
+
+// A waitingVault is a platform vault that holds something while a webhook is bound.
+type waitingVault struct {
+	Vault  vaultMark
+	Names  []string
+	More   int      // that Names leaves out
+	Grants []string // labels of what opens it
+	Own    bool     // this session opens it
+}
+
+func showWaiting(w platform.Waiting, v visitor, look string) waitingVault {
+	out := waitingVault{Vault: vaultMark{Text: shortID(w.VaultID), Look: look}, More: max(0, len(w.Tokens)-maxNames), Own: w.VaultID == v.principal.VaultID}
+	for _, t := range w.Tokens[:min(len(w.Tokens), maxNames)] {
+		out.Names = append(out.Names, t.ServiceName)
+	}
+	for _, g := range w.Grants {
+		out.Grants = append(out.Grants, g.Label)
+	}
+	return out
+}
+
+// waiting counts what waits in platform vaults to be moved: none without a webhook.
+func (d *Dashboard) waiting(c *gin.Context, v visitor) (int, error) {
+	if !bound(v) {
+		return 0, nil
+	}
+	list, err := d.deps.Moves.Waiting(c.Request.Context(), v.principal)
+	n := 0
+	for _, w := range list {
+		n += len(w.Tokens)
+	}
+	return n, err
+}
+
+func (d *Dashboard) movePage(c *gin.Context, v visitor) error {
+	return d.showMove(c, v, nil, nil)
+}
+
+func (d *Dashboard) showMove(c *gin.Context, v visitor, done *vaults.Moving, failure *fault.Error) error {
+	type page struct {
+		Host    string
+		Waiting []waitingVault
+		Own     bool
+		Done    *vaults.Moving
+		Next    string // where to go on; "": everything was tried
+	}
+	if !bound(v) {
+		return seeOther(c, "/settings")
+	}
+	list, err := d.deps.Moves.Waiting(c.Request.Context(), v.principal)
+	if err != nil {
+		return err
+	}
+	p := page{Host: hostOf(v.vault.Binding.URL), Done: done}
+	for i, w := range list {
+		row := showWaiting(w, v, vaultLook(i))
+		p.Own = p.Own || row.Own
+		p.Waiting = append(p.Waiting, row)
+	}
+	if done != nil && done.Next != uuid.Nil {
+		p.Next = done.Next.String()
+	}
+	return d.render(c, statusOf(failure), "move", view{Title: "Move to your webhook", Section: "settings", Page: p, Problem: failure}, &v)
+}
+
+// move answers the POST itself with what was moved and what stays: both are said
+// nowhere else.
+func (d *Dashboard) move(c *gin.Context, v visitor) error {
+	form, err := readForm(c)
+	if err != nil {
+		return err
+	}
+	var after uuid.UUID
+	if text := form.Get("after"); text != "" {
+		if after, err = uuid.Parse(text); err != nil || after.String() != text {
+			return fault.Field("after", "The form does not say where to go on. Start again.")
+		}
+	}
+	done, err := d.deps.Moves.Move(c.Request.Context(), v.principal, client(c), after)
+	if err == nil {
+		return d.showMove(c, v, &done, nil)
+	}
+	failure, ok := mendable(err)
+	if !ok {
+		return err
+	}
+	return d.showMove(c, v, &done, failure)
+}
+
+// moveBackPage lists what can come back. A script does it, one token at a time: the
+// browser alone reads at the webhook.
+func (d *Dashboard) moveBackPage(c *gin.Context, v visitor) error {
+	type page struct {
+		WebhookURL, Host string
+		Movable          []vaults.Back
+		Others           []vaults.Back
+	}
+	if !bound(v) {
+		return seeOther(c, "/settings")
+	}
+	plan, err := d.deps.Moves.MoveBackPlan(c.Request.Context(), v.principal)
+	if err != nil {
+		return err
+	}
+	p := page{WebhookURL: v.vault.Binding.URL, Host: hostOf(v.vault.Binding.URL)}
+	for _, b := range plan {
+		b.Token = models.Token{ServiceName: b.Token.ServiceName, TokenType: typeName(b.Token.TokenType)}
+		if b.Movable {
+			p.Movable = append(p.Movable, b)
+		} else {
+			p.Others = append(p.Others, b)
+		}
+	}
+	return d.render(c, http.StatusOK, "moveback", view{
+		Title: "Move back to this server", Section: "settings", Connect: origin(v.vault.Binding.URL), Page: p,
+	}, &v)
+}
