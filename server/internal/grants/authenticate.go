@@ -27,6 +27,7 @@ type good struct {
 	ends      time.Time    // the earlier end of token and grant; zero: none
 	rotates   time.Time    // when the token is due to be followed; zero: never
 	noted     atomic.Int64 // when its use was last noted, Unix seconds
+	rows      custody.Remembered
 }
 
 // InvalidKey is the one refusal of every bad token, whatever is wrong with it.
@@ -90,7 +91,7 @@ func (s *Service) check(ctx context.Context, c *custody.Claims, now time.Time) (
 			g.ends = *end
 		}
 	}
-	g.rotates = rotates(grant, &key)
+	g.rotates, g.rows = rotates(grant, &key), h.Remember()
 	if err := s.follow(ctx, g, now); err != nil {
 		return nil, err
 	}
