@@ -135,6 +135,12 @@ func (s *search) folder(t *testing.T, f found, root string) {
 // still, and returns how many bytes that was.
 func (s *search) memory(t *testing.T, f found, p *apptest.Process) int64 {
 	t.Helper()
+	return readMemory(t, p, func(r io.Reader) (int64, error) { return s.stream(f, r) })
+}
+
+// readMemory has look read each mapping of a process that stands still.
+func readMemory(t *testing.T, p *apptest.Process, look func(io.Reader) (int64, error)) int64 {
+	t.Helper()
 	p.Signal(syscall.SIGSTOP)
 	defer p.Signal(syscall.SIGCONT)
 	maps, err := os.Open(fmt.Sprintf("/proc/%d/maps", p.PID()))
@@ -155,7 +161,7 @@ func (s *search) memory(t *testing.T, f found, p *apptest.Process) int64 {
 			continue // not readable, or the kernel's own
 		}
 		from, to := span(t, fields[0])
-		n, err := s.stream(f, io.NewSectionReader(memory, from, to-from))
+		n, err := look(io.NewSectionReader(memory, from, to-from))
 		if err != nil && !errors.Is(err, syscall.EIO) { // beyond the end of a mapped file
 			t.Fatalf("memory at %s: %v", lines.Text(), err)
 		}

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -82,12 +83,20 @@ func build(t *testing.T) (server, webhook string) {
 	server, webhook = filepath.Join(folder, "tokenvault"), filepath.Join(folder, "tv-webhook")
 	for path, source := range map[string]string{server: ".", webhook: "../webhook-sdk/cmd/tv-webhook"} {
 		command := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", path, source) // #nosec G204 -- our own
-		command.Env = append(os.Environ(), "CGO_ENABLED=0")
+		command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOEXPERIMENT="+officialExperiments())
 		if said, err := command.CombinedOutput(); err != nil {
 			t.Fatalf("build %s: %v\n%s", source, err, said)
 		}
 	}
 	return server, webhook
+}
+
+// officialExperiments are what `make build` and the images build with.
+func officialExperiments() string {
+	if runtime.GOOS == "linux" && (runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64") {
+		return "runtimesecret"
+	}
+	return ""
 }
 
 // A cage is a server and a webhook, processes of their own, with everything that

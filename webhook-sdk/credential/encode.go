@@ -2,60 +2,114 @@ package credential
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 )
 
-// encodingVersion is of the form that Encode writes. Decode reads it for ever.
+// encodingVersion is of the form that Encode writes: the version (1 byte), then texts,
+// each behind its length (4 bytes, big-endian): the type, the metadata as a JSON
+// object, and for each secret field, by name, name and value. Decode reads it for
+// ever. It is not JSON as a whole because it is read at every release, and most of
+// it is one long secret.
 const encodingVersion = 1
 
 // ErrEncoding is what Decode answers to what Encode has not written, or a newer
 // program has. Whoever opened it from a ciphertext turns it into an error of its own.
 var ErrEncoding = errors.New("credential: not an encoded credential that this program can read")
 
-type encoded struct {
-	Version int               `json:"v"`
-	Type    string            `json:"type"`
-	Secrets map[string]string `json:"secrets"`
-	Meta    map[string]any    `json:"meta"`
-}
-
 // Encode is the whole credential as one text, to be sealed: nothing of what says
 // where the secret may be sent stands outside. It holds the secrets in the clear.
 func (c Credential) Encode() ([]byte, error) {
-	text, err := json.Marshal(encoded{encodingVersion, c.Type, c.Secrets, c.Meta})
+	meta, err := json.Marshal(c.Meta)
 	if err != nil {
 		return nil, errors.New("credential: the metadata has no JSON form") // the cause may quote it
 	}
-	return text, nil
+	size := 1 + 4 + len(c.Type) + 4 + len(meta)
+	for name, secret := range c.Secrets {
+		size += 8 + len(name) + len(secret)
+	}
+	out := append(make([]byte, 0, size), encodingVersion)
+	out = appendText(out, c.Type)
+	out = appendText(out, string(meta))
+	for _, name := range slices.Sorted(maps.Keys(c.Secrets)) {
+		out = appendText(out, name)
+		out = appendText(out, c.Secrets[name])
+	}
+	return out, nil
 }
 
-// Decode reads what Encode wrote, and nothing else: a field or version that it does
-// not know is ErrEncoding. The text is not kept.
+func appendText(out []byte, text string) []byte {
+	out = binary.BigEndian.AppendUint32(out, uint32(len(text))) // #nosec G115 -- Parse bounds them
+	return append(out, text...)
+}
+
+// Decode reads what Encode wrote, and nothing else: what it does not know is
+// ErrEncoding. The text is not kept.
 func Decode(text []byte) (Credential, error) {
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber()
-	d.DisallowUnknownFields()
-	var e encoded
-	if err := d.Decode(&e); err != nil {
-		return Credential{}, ErrEncoding // the decoder's error may quote the text
+	if len(text) == 0 || text[0] != encodingVersion {
+		return Credential{}, fmt.Errorf("%w: it is empty, or of another version", ErrEncoding)
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return Credential{}, fmt.Errorf("%w: something follows it", ErrEncoding)
+	rest := text[1:]
+	kind, rest, ok := cutText(rest)
+	meta, rest, ok2 := cutText(rest)
+	c := Credential{Type: string(kind), Secrets: make(map[string]string, 2)}
+	before := ""
+	for len(rest) > 0 && ok && ok2 {
+		var name, secret []byte
+		if name, rest, ok = cutText(rest); !ok {
+			break
+		}
+		secret, rest, ok = cutText(rest)
+		if text := string(name); text <= before { // in order, hence each once
+			ok = false
+		} else {
+			before = text
+			c.Secrets[text] = string(secret)
+		}
 	}
 	switch {
-	case e.Version != encodingVersion:
-		return Credential{}, fmt.Errorf("%w: it is of version %d", ErrEncoding, e.Version)
-	case !slices.Contains(Options{Platform: true}.Types(), e.Type):
+	case !ok || !ok2:
+		return Credential{}, fmt.Errorf("%w: it breaks off, or its fields are out of order", ErrEncoding)
+	case SecretField(c.Type) == "":
 		return Credential{}, fmt.Errorf("%w: its type is unknown", ErrEncoding)
-	case e.Secrets[SecretField(e.Type)] == "":
+	case c.Secrets[SecretField(c.Type)] == "":
 		return Credential{}, fmt.Errorf("%w: it has no secret", ErrEncoding)
 	}
-	if e.Meta == nil {
-		e.Meta = map[string]any{}
+	var err error
+	c.Meta, err = decodeMeta(meta)
+	if err != nil {
+		return Credential{}, err
 	}
-	return Credential{Type: e.Type, Secrets: e.Secrets, Meta: e.Meta}, nil
+	return c, nil
+}
+
+// cutText takes a text from behind its length.
+func cutText(from []byte) (text, rest []byte, ok bool) {
+	if len(from) < 4 {
+		return nil, nil, false
+	}
+	n := binary.BigEndian.Uint32(from)
+	if uint64(n) > uint64(len(from)-4) {
+		return nil, nil, false
+	}
+	return from[4 : 4+n], from[4+n:], true
+}
+
+// decodeMeta reads a JSON object, whose numbers stay as they are written.
+func decodeMeta(text []byte) (map[string]any, error) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	var meta map[string]any
+	if err := d.Decode(&meta); err != nil || meta == nil {
+		return nil, fmt.Errorf("%w: its metadata is no object", ErrEncoding) // the decoder's error may quote the text
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%w: something follows its metadata", ErrEncoding)
+	}
+	return meta, nil
 }

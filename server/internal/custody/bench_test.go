@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/custody"
 )
 
 // BenchmarkAuthentication is what a token that no cache knows costs, but for
@@ -65,6 +66,47 @@ func (r *release) open(key *models.CredentialKey, sender *models.Grant) ([]byte,
 	}
 	defer cek.Clear()
 	return cek.Open(r.token, r.credential)
+}
+
+// again is open where the replica remembers that the token is good.
+func (r *release) again(known custody.Remembered) ([]byte, error) {
+	c, err := r.ring.OpenToken(r.Tokens.Agent.Token)
+	if err != nil {
+		return nil, err
+	}
+	h, err := r.ring.Recall(c, known, time.Now)
+	if err != nil {
+		return nil, err
+	}
+	defer h.Clear()
+	cek, err := h.OpenCredentialKey(r.key, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer cek.Clear()
+	return cek.Open(r.token, r.credential)
+}
+
+// BenchmarkRememberedReleaseCryptography is what a replica does at most releases: the
+// token was good within the last half minute.
+func BenchmarkRememberedReleaseCryptography(b *testing.B) {
+	r := newRelease(b)
+	c, err := r.ring.OpenToken(r.Tokens.Agent.Token)
+	if err != nil {
+		b.Fatal(err)
+	}
+	h, err := r.ring.Hold(c, r.grant, r.slot, time.Now)
+	if err != nil {
+		b.Fatal(err)
+	}
+	known := h.Remember()
+	h.Clear()
+	b.ReportAllocs()
+	for b.Loop() {
+		if secret, err := r.again(known); err != nil || len(secret) != 1024 {
+			b.Fatalf("%d bytes, %v; want 1024", len(secret), err)
+		}
+	}
 }
 
 func (r *release) bench(b *testing.B, key *models.CredentialKey, sender *models.Grant) {

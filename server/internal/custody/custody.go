@@ -5,7 +5,7 @@
 // It is the only package that sees keys. It knows neither storage nor doors,
 // and keeps nothing between calls but the keyring. No primitive is written
 // here: AES-GCM, HKDF, HMAC, X25519 and Ed25519 are the standard library's,
-// AES-KW (RFC 3394) is go-jose's. Every function may be called concurrently.
+// AES-KW (RFC 3394) is the one mode that is written here, over crypto/aes. Every function may be called concurrently.
 package custody
 
 import (

@@ -52,6 +52,27 @@ func (k *Keyring) Hold(c Claims, g *models.Grant, key *models.GrantKey, now func
 	return &Holder{ring: k, claims: c, grant: *g, wrapped: key.WrappedPrivateKey, now: now}, nil
 }
 
+// A Remembered is what a replica may remember of a token that counted: the rows of
+// its grant and slot, as Hold checked them, and no key.
+type Remembered struct {
+	grant   models.Grant
+	slot    uint32
+	wrapped models.Opaque
+}
+
+// Remember is what Recall takes.
+func (h *Holder) Remember() Remembered { return Remembered{h.grant, h.claims.Slot, h.wrapped} }
+
+// Recall is Hold for claims of a token that counted a moment ago, which the caller
+// knows by the token's SHA-256: rows are not checked again, and the private key not
+// unwrapped until it is used. ErrOpen when the claims are not of that token.
+func (k *Keyring) Recall(c Claims, r Remembered, now func() time.Time) (*Holder, error) {
+	if c.Secret.bytes() == nil || r.grant.AccountID != c.AccountID || r.grant.ID != c.GrantID || r.grant.Kind != c.Kind || r.slot != c.Slot {
+		return nil, ErrOpen
+	}
+	return &Holder{ring: k, claims: c, grant: r.grant, wrapped: r.wrapped, now: now}, nil
+}
+
 // Grant is the grant in whose name the holder acts.
 func (h *Holder) Grant() *models.Grant { return &h.grant }
 

@@ -144,6 +144,8 @@ type KeyCounts interface {
 // Holders opens a principal's token again, for its keys.
 type Holders interface {
 	Keys(ctx context.Context, p grants.Principal) (*custody.Holder, error)
+	// RememberedKeys need not read the database when the token was good a moment ago.
+	RememberedKeys(ctx context.Context, p grants.Principal) (*custody.Holder, error)
 }
 
 // Recorder is the audit record.

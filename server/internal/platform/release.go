@@ -35,7 +35,7 @@ func (s *Service) ReleaseTo(ctx context.Context, p grants.Principal, tokenID uui
 	if p.Kind != models.GrantAgentKey {
 		return nil, fault.New(fault.ScopeDenied, "Only an agent's key is given credentials here.")
 	}
-	h, err := s.deps.Holders.Keys(ctx, p)
+	h, err := s.deps.Holders.RememberedKeys(ctx, p)
 	if err != nil {
 		return nil, err
 	}
@@ -65,15 +65,27 @@ func (s *Service) loadHeld(ctx context.Context, accountID uuid.UUID, key agentCr
 	return s.known.Load(accountID, key, func() (*held, error) {
 		account, err := s.deps.Accounts.Account(ctx, accountID)
 		if err != nil {
-			return nil, err
+			return nil, unavailable(err)
 		}
 		k := &held{locked: account.Locked()}
 		k.token, k.sealed, k.keys, err = s.deps.Credentials.CredentialForAgent(ctx, accountID, key.grantID, key.tokenID)
 		if errors.Is(err, models.ErrNotFound) {
-			return nil, fault.Wrap(err, fault.TokenNotFound, "The token that this agent was granted is gone. Store it again and grant it anew.")
+			return nil, tokenGone(err)
 		}
-		return k, err
+		return k, unavailable(err)
 	})
+}
+
+func tokenGone(err error) error {
+	return fault.Wrap(err, fault.TokenNotFound, "The token that this agent was granted is gone. Store it again and grant it anew.")
+}
+
+// unavailable is the refusal when a question that cannot fail otherwise has failed.
+func unavailable(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fault.Wrap(err, fault.Unavailable, "The database cannot be reached at the moment. Try again shortly.")
 }
 
 // openHeld opens a credential by the wrap of the agent's slot, or else by the one to
@@ -132,7 +144,7 @@ func (s *Service) keepCEK(ctx context.Context, h *custody.Holder, cek custody.CE
 		}
 		sealed, err := s.lockCredential(ctx, row.AccountID, row.CredentialID)
 		if errors.Is(err, models.ErrNotFound) {
-			return fault.Wrap(err, fault.TokenNotFound, "The token that this agent was granted is gone. Store it again and grant it anew.")
+			return tokenGone(err)
 		}
 		if err != nil {
 			return err

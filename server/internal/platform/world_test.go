@@ -108,6 +108,10 @@ func (h holders) Keys(ctx context.Context, p grants.Principal) (*custody.Holder,
 	return h.w.grants.Keys(ctx, p)
 }
 
+func (h holders) RememberedKeys(ctx context.Context, p grants.Principal) (*custody.Holder, error) {
+	return h.w.grants.RememberedKeys(ctx, p)
+}
+
 // A clock goes from the present, by what it was set ahead.
 type clock struct {
 	mu    sync.Mutex

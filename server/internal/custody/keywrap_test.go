@@ -1,0 +1,73 @@
+package custody_test
+
+import (
+	"bytes"
+	"crypto/aes"
+	"testing"
+
+	josecipher "github.com/go-jose/go-jose/v4/cipher"
+	"pgregory.net/rapid"
+
+	"github.com/tvzero/tokenvault/server/internal/custody"
+)
+
+// Our AES-KW beside another one (Wycheproof's vectors are in wycheproof_test.go).
+func TestKeyWrapAgreesWithGoJose(t *testing.T) {
+	t.Parallel()
+	key := rapid.SliceOfN(rapid.Byte(), 32, 32)
+	rapid.Check(t, func(t *rapid.T) {
+		kek, secret := key.Draw(t, "kek"), key.Draw(t, "key")
+		block, err := aes.NewCipher(kek)
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs, err := josecipher.KeyWrap(block, secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours, err := custody.Wrap(kek, secret)
+		if err != nil || !bytes.Equal(ours, theirs) {
+			t.Fatalf("wrapped: got %x, %v, want %x", ours, err, theirs)
+		}
+		if got, err := custody.Unwrap(kek, theirs); err != nil || !bytes.Equal(got, secret) {
+			t.Fatalf("unwrapped: got %x, %v, want %x", got, err, secret)
+		}
+		flip := rapid.IntRange(0, len(theirs)*8-1).Draw(t, "bit")
+		theirs[flip/8] ^= 1 << (flip % 8)
+		if got, err := custody.Unwrap(kek, theirs); err == nil {
+			t.Fatalf("with bit %d flipped it unwraps to %x", flip, got)
+		}
+	})
+}
+
+func TestARecalledTokenIsTheOneThatWasRemembered(t *testing.T) {
+	t.Parallel()
+	r := newRelease(t)
+	open := func(text string) custody.Claims {
+		c, err := r.ring.OpenToken(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	h, err := r.ring.Hold(open(r.Tokens.Agent.Token), r.grant, r.slot, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := h.Remember()
+	h.Clear()
+	if secret, err := r.again(known); err != nil || len(secret) != 1024 {
+		t.Errorf("recalled: %d bytes, %v, want the credential", len(secret), err)
+	}
+	if _, err := r.ring.Recall(open(r.Tokens.Session.Token), known, nil); err == nil {
+		t.Error("another token was recalled")
+	}
+	cleared := open(r.Tokens.Agent.Token)
+	cleared.Secret.Clear()
+	if _, err := r.ring.Recall(cleared, known, nil); err == nil {
+		t.Error("a cleared token was recalled")
+	}
+	if _, err := r.ring.Recall(custody.Claims{}, known, nil); err == nil {
+		t.Error("a token without a secret was recalled")
+	}
+}
