@@ -293,6 +293,7 @@ func TestWhatTheWebhookKeepsOtherwiseIsNotDeletedHere(t *testing.T) {
 				if got := m.held(); fmt.Sprint(got) != "[github]" {
 					t.Errorf("the vault holds %v, want github", got)
 				}
+				m.allSeen(1)
 			})
 		})
 	}

@@ -73,6 +73,11 @@ func (m *mover) Keys(ctx context.Context, p grants.Principal) (*custody.Holder, 
 	return m.grants.Keys(ctx, p)
 }
 
+// RememberedKeys implements platform.Holders.
+func (m *mover) RememberedKeys(ctx context.Context, p grants.Principal) (*custody.Holder, error) {
+	return m.grants.RememberedKeys(ctx, p)
+}
+
 // session signs in once more.
 func (m *mover) session() grants.Principal {
 	m.t.Helper()

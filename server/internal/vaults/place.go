@@ -33,6 +33,9 @@ func (s *Service) placeAt(ctx context.Context, p grants.Principal, c *Custody, w
 			return s.settleIn(ctx, c, what, item)
 		}
 		if stored {
+			if err := s.noteSeen(ctx, c, item, found); err != nil {
+				return models.Token{}, err
+			}
 			return models.Token{}, staying(fault.Conflict, "The webhook said that it stored the token, and does not list it as it was given. "+
 				"Look at the token there; if it is right, delete the one that waits here.")
 		}
@@ -128,13 +131,28 @@ func (s *Service) settleIn(ctx context.Context, c *Custody, what parcel, item wi
 	return row, indexError(err)
 }
 
+// noteSeen indexes what the webhook lists, without its mark, after it was handed a
+// credential: the server has seen that.
+func (s *Service) noteSeen(ctx context.Context, c *Custody, item wire.StorageItem, found bool) error {
+	t, ok := indexed(item)
+	if !found || !ok {
+		return nil
+	}
+	seenNow(&t)
+	_, err := s.deps.Index.SyncTokens(ctx, c.Binding.AccountID, c.Binding.VaultID, []models.Token{s.owned(t, c)}, false)
+	return indexError(err)
+}
+
 // The path by which the server saw a token that it moved from platform mode.
 const seenMoved = "moved from platform mode"
 
 // seenIn says in a row what its item tells of having been seen by the server.
 func seenIn(t *models.Token, meta itemMeta) {
 	if meta.MovedFrom != "" {
-		t.SeenAt, t.SeenPath, t.SeenCreationID = t.StoredAt, seenMoved, t.CreationID
+		seenNow(t)
 	}
 }
 
+func seenNow(t *models.Token) {
+	t.SeenAt, t.SeenPath, t.SeenCreationID = t.StoredAt, seenMoved, t.CreationID
+}
