@@ -183,13 +183,14 @@ type Deps struct {
 
 // Service keeps platform vaults. Safe for concurrent use.
 type Service struct {
-	deps  Deps
-	known *cache.Cache[agentCredential, *held]
+	deps   Deps
+	known  *cache.Cache[agentCredential, *held]
+	locked *cache.Cache[uuid.UUID, bool] // accounts' kill switches
 }
 
 // New makes the service.
 func New(d Deps) *Service {
-	return &Service{deps: d, known: cache.New[agentCredential, *held](d.Gate)}
+	return &Service{deps: d, known: cache.New[agentCredential, *held](d.Gate), locked: cache.New[uuid.UUID, bool](d.Gate)}
 }
 
 func (s *Service) now() time.Time { return models.Stamp(s.deps.Now()) }

@@ -63,16 +63,28 @@ func (s *Service) ReleaseTo(ctx context.Context, p grants.Principal, tokenID uui
 
 func (s *Service) loadHeld(ctx context.Context, accountID uuid.UUID, key agentCredential) (*held, error) {
 	return s.known.Load(accountID, key, func() (*held, error) {
-		account, err := s.deps.Accounts.Account(ctx, accountID)
+		locked, err := s.lockedNow(ctx, accountID)
 		if err != nil {
-			return nil, unavailable(err)
+			return nil, err
 		}
-		k := &held{locked: account.Locked()}
+		k := &held{locked: locked}
 		k.token, k.sealed, k.keys, err = s.deps.Credentials.CredentialForAgent(ctx, accountID, key.grantID, key.tokenID)
 		if errors.Is(err, models.ErrNotFound) {
 			return nil, tokenGone(err)
 		}
 		return k, unavailable(err)
+	})
+}
+
+// lockedNow says whether the account's kill switch is on, from memory where that may
+// be used: agents of one account share the answer.
+func (s *Service) lockedNow(ctx context.Context, accountID uuid.UUID) (bool, error) {
+	if locked, ok := s.locked.Get(accountID); ok {
+		return locked, nil
+	}
+	return s.locked.Load(accountID, accountID, func() (bool, error) {
+		account, err := s.deps.Accounts.Account(ctx, accountID)
+		return account.Locked(), unavailable(err)
 	})
 }
 
