@@ -114,6 +114,7 @@ type Wraps interface {
 	DeleteCredentialKeys(ctx context.Context, accountID, credentialID, grantID uuid.UUID) error
 	AgentKeys(ctx context.Context, accountID, grantID uuid.UUID) ([]models.CredentialKey, error)
 	RekeyDue(ctx context.Context, accountID, vaultID uuid.UUID) ([]models.Credential, error)
+	VaultAgentGrants(ctx context.Context, accountID, vaultID uuid.UUID) ([]uuid.UUID, error)
 }
 
 // SignedRows lets rows of all accounts be authenticated anew that are under another
