@@ -117,3 +117,17 @@ func (s *Store) DeleteCredentialKeys(ctx context.Context, accountID, credentialI
 		return failed(err, "keys of credential %s", credentialID)
 	}, accountID)
 }
+
+// VaultAgentGrants lists the agents' grants that have a key of a credential in a
+// vault, or whose agent was granted a token there, by id.
+func (s *Store) VaultAgentGrants(ctx context.Context, accountID, vaultID uuid.UUID) ([]uuid.UUID, error) {
+	var ids []uuid.UUID
+	err := s.view(ctx).Raw(`SELECT k.grant_id AS id FROM credentials c
+		JOIN credential_keys k ON k.account_id = c.account_id AND k.credential_id = c.id
+		WHERE c.account_id = ? AND c.vault_id = ?
+		UNION SELECT a.grant_id FROM tokens t
+		JOIN credential_grants g ON g.account_id = t.account_id AND g.token_id = t.id
+		JOIN agents a ON a.account_id = g.account_id AND a.id = g.agent_id
+		WHERE t.account_id = ? AND t.vault_id = ? ORDER BY 1`, accountID, vaultID, accountID, vaultID).Scan(&ids).Error
+	return ids, failed(err, "agents of vault %s", vaultID)
+}

@@ -224,6 +224,48 @@ func TestCredentialForAgentHasTheAgentsKeysOnly(t *testing.T) {
 	})
 }
 
+func TestAgentsOfAVaultHaveAKeyOrWereGrantedATokenThere(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		v := newPlatformVault(t, s)
+		next := filled[models.Vault](t)
+		next.AccountID, next.Mode = v.AccountID, models.ModePlatform
+		elsewhere := addPlatformVault(t, s, next)
+		var agents []models.Agent
+		for range 4 {
+			g, _ := newGrant(t, s, v.AccountID)
+			a := filled[models.Agent](t)
+			a.AccountID, a.Name, a.GrantID = v.AccountID, a.ID.String(), g.ID
+			ok(t, s.CreateAgent(t.Context(), &a))
+			agents = append(agents, a)
+		}
+		c, other := v.credential(t, s, "github", func(x *models.Token) { x.SupersededAt = models.StampPtr(at) }), elsewhere.credential(t, s, "github", nil)
+		key := func(a models.Agent, c models.Credential, slot int64) {
+			k := filled[models.CredentialKey](t)
+			k.AccountID, k.CredentialID, k.GrantID, k.Slot = a.AccountID, c.ID, a.GrantID, slot
+			ok(t, s.PutCredentialKey(t.Context(), &k))
+		}
+		granted := func(a models.Agent, c models.Credential) {
+			g := grantOf(t, a, "github")
+			g.TokenID = c.ID
+			ok(t, s.PutCredentialGrant(t.Context(), &g))
+		}
+		key(agents[1], c, 1)
+		key(agents[1], c, 2)
+		granted(agents[1], c)
+		granted(agents[0], c)
+		key(agents[2], c, 1)
+		key(agents[3], other, 1)
+		granted(agents[3], other)
+		got, err := s.VaultAgentGrants(t.Context(), v.AccountID, v.ID)
+		ok(t, err)
+		same(t, "agents' grants", got, []uuid.UUID{agents[0].GrantID, agents[1].GrantID, agents[2].GrantID})
+		got, err = s.VaultAgentGrants(t.Context(), models.NewID(), v.ID)
+		ok(t, err)
+		same(t, "agents' grants in another account", len(got), 0)
+	})
+}
+
 func TestSupersededTokensAreFoundOnlyByThoseWhoAskForThem(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, s *store.Store) {

@@ -68,6 +68,7 @@ func TestHotStatementsUseTheirIndexes(t *testing.T) {
 		"Credentials":     first(s.Credentials(t.Context(), account, account)),
 		"CredentialKeys":  first(s.CredentialKeys(t.Context(), account, account)),
 		"AgentKeys":       first(s.AgentKeys(t.Context(), account, account)),
+		"VaultAgents":     first(s.VaultAgentGrants(t.Context(), account, account)),
 		"TokenGrants":     first(s.TokenGrants(t.Context(), account, account)),
 		"Successor":       first(s.Successor(t.Context(), account, account, 1)),
 		"SuccessorSeen":   s.SuccessorSeen(t.Context(), account, account, 1, at),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -41,14 +42,34 @@ func (s *Service) Accept(ctx context.Context, p grants.Principal, client audit.C
 	})
 }
 
+// A join is what an accepted offer brings about.
+type join struct {
+	escrow models.Escrow
+	before models.Grant // who accepts, before anything is locked
+	lock   []uuid.UUID  // grants
+
+	// Known once all is locked:
+	now    time.Time // the database's
+	from   *models.Grant
+	shared custody.DEK
+	left   *models.Vault // nil: the grant has none
+	own    custody.DEK   // of left
+}
+
+func (j *join) clear() {
+	j.shared.Clear()
+	j.own.Clear()
+}
+
 // accept tries once: models.ErrConflict when what it was going to lock has changed.
 func (s *Service) accept(ctx context.Context, p grants.Principal, e models.Escrow) error {
-	before, err := s.deps.GrantRows.Grant(ctx, p.AccountID, p.GrantID)
-	if err != nil {
+	j := &join{escrow: e}
+	defer j.clear()
+	var err error
+	if j.before, err = s.deps.GrantRows.Grant(ctx, p.AccountID, p.GrantID); err != nil {
 		return err
 	}
-	lock, err := s.joining(ctx, before, e)
-	if err != nil {
+	if j.lock, err = s.joining(ctx, j.before, e); err != nil {
 		return err
 	}
 	var h *custody.Holder
@@ -58,18 +79,19 @@ func (s *Service) accept(ctx context.Context, p grants.Principal, e models.Escro
 		}
 	}()
 	err = s.deps.Accounts.InTx(ctx, func(ctx context.Context) error {
-		found, err := s.deps.GrantRows.LockGrants(ctx, p.AccountID, lock...)
+		found, err := s.deps.GrantRows.LockGrants(ctx, p.AccountID, j.lock...)
 		if err != nil {
 			return err
+		}
+		if at := slices.IndexFunc(found, func(g models.Grant) bool { return g.ID == e.FromID }); at >= 0 {
+			j.from = &found[at]
 		}
 		if h, err = s.deps.Holders.Keys(ctx, p); err != nil {
 			return err
 		}
-		j, err := s.join(ctx, p, h, before, e, found)
-		if err != nil {
+		if err := s.join(ctx, p, h, j); err != nil {
 			return err
 		}
-		defer j.clear()
 		return s.carryOut(ctx, h, j)
 	})
 	if err == nil {
@@ -85,109 +107,81 @@ func (s *Service) joining(ctx context.Context, g models.Grant, e models.Escrow) 
 	if g.VaultID == nil {
 		return ids, nil
 	}
-	held, err := s.deps.Credentials.Credentials(ctx, g.AccountID, *g.VaultID)
+	agents, err := s.deps.Wraps.VaultAgentGrants(ctx, g.AccountID, *g.VaultID)
+	return append(ids, agents...), err
+}
+
+// join locks vaults and escrow, after the grants, reads their state anew, and opens
+// the vaults.
+func (s *Service) join(ctx context.Context, p grants.Principal, h *custody.Holder, j *join) error {
+	shared, err := s.lockBoth(ctx, h.Grant(), j)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for _, c := range held {
-		with, err := s.grantsWith(ctx, c.AccountID, c.ID)
-		if err != nil {
-			return nil, err
-		}
-		ids = append(ids, with...)
+	if j.escrow, j.now, err = s.lockOffer(ctx, p, j.escrow.ID, models.EscrowAccepted); err != nil {
+		return err
 	}
-	return ids, nil
+	if err := s.stillShares(shared, j); err != nil {
+		return err
+	}
+	if g := h.Grant(); g.VaultID != nil && *g.VaultID == shared.ID {
+		return fault.New(fault.Conflict, "You open this vault already.")
+	}
+	if j.shared, err = h.OpenEscrow(&j.escrow, j.from); err != nil {
+		return s.damaged(err, "escrow", j.escrow.ID)
+	}
+	if j.left != nil {
+		j.own, _, err = s.openVault(ctx, h)
+	}
+	return err
 }
 
-// A join is what an accepted offer brings about, once all of it is locked and
-// checked.
-type join struct {
-	escrow models.Escrow
-	now    time.Time // the database's
-	shared custody.DEK
-	left   *models.Vault // nil: the grant has none
-	own    custody.DEK   // of left
-	locked map[uuid.UUID]bool
-}
-
-func (j *join) clear() {
-	j.shared.Clear()
-	j.own.Clear()
-}
-
-// join locks vaults and escrow, after the grants, and reads their state anew. before
-// and e are what was read when it was decided what to lock.
-func (s *Service) join(ctx context.Context, p grants.Principal, h *custody.Holder, before models.Grant, e models.Escrow, found []models.Grant) (*join, error) {
-	g := h.Grant()
-	if changed(g.VaultID, before.VaultID) {
+// lockBoth locks the vault that is offered, which it returns, nil when that is gone,
+// and the one that g opens. models.ErrConflict when other grants ought to be locked.
+func (s *Service) lockBoth(ctx context.Context, g *models.Grant, j *join) (shared *models.Vault, err error) {
+	if changed(g.VaultID, j.before.VaultID) {
 		return nil, fmt.Errorf("%w: the grant opens another vault", models.ErrConflict)
 	}
-	ids := []uuid.UUID{e.VaultID}
+	ids := []uuid.UUID{j.escrow.VaultID}
 	if g.VaultID != nil {
 		ids = append(ids, *g.VaultID)
 	}
-	vaults, err := s.deps.Vaults.LockVaults(ctx, p.AccountID, ids...)
+	found, err := s.deps.Vaults.LockVaults(ctx, g.AccountID, ids...)
 	if err != nil {
 		return nil, err
 	}
-	j := &join{locked: map[uuid.UUID]bool{}}
-	if j.escrow, j.now, err = s.lockOffer(ctx, p, e.ID, models.EscrowAccepted); err != nil {
+	needed, err := s.joining(ctx, *g, j.escrow)
+	if err != nil {
 		return nil, err
 	}
-	var from *models.Grant
-	for i := range found {
-		j.locked[found[i].ID] = true
-		if found[i].ID == e.FromID {
-			from = &found[i]
-		}
+	if !within(needed, j.lock) {
+		return nil, fmt.Errorf("%w: an agent was granted a credential meanwhile", models.ErrConflict)
 	}
-	var shared *models.Vault
-	for i := range vaults {
-		if err := s.authentic(&vaults[i]); err != nil {
+	for i := range found {
+		if err := s.authentic(&found[i]); err != nil {
 			return nil, err
 		}
-		if vaults[i].ID == e.VaultID {
-			shared = &vaults[i]
+		if found[i].ID == j.escrow.VaultID {
+			shared = &found[i]
 		} else {
-			j.left = &vaults[i]
+			j.left = &found[i]
 		}
 	}
-	if err := s.stillShares(from, shared, j); err != nil {
-		return nil, err
-	}
-	if g.VaultID != nil && *g.VaultID == e.VaultID {
-		return nil, fault.New(fault.Conflict, "You open this vault already.")
-	}
-	return j, s.openBoth(ctx, h, from, j)
+	return shared, nil
 }
 
 // stillShares refuses an offer whose initiator could not make it any more. The
 // offer's vault is nil when it is gone.
-func (s *Service) stillShares(from *models.Grant, shared *models.Vault, j *join) error {
-	if from != nil {
-		if err := s.damaged(s.deps.Keyring.CheckGrant(from), "grant", from.ID); err != nil {
+func (s *Service) stillShares(shared *models.Vault, j *join) error {
+	if j.from != nil {
+		if err := s.damaged(s.deps.Keyring.CheckGrant(j.from), "grant", j.from.ID); err != nil {
 			return err
 		}
 	}
-	if from == nil || shared == nil || !from.Live(j.now) || changed(from.VaultID, &shared.ID) || shared.Generation != j.escrow.Generation {
+	if j.from == nil || shared == nil || !j.from.Live(j.now) || changed(j.from.VaultID, &shared.ID) || shared.Generation != j.escrow.Generation {
 		return fault.New(fault.Conflict, "Who offered this vault does not open it any more, or it has a new key since. Let it be shared again.")
 	}
 	return nil
-}
-
-// openBoth unwraps the keys of the vault that is shared and of the one that is left.
-func (s *Service) openBoth(ctx context.Context, h *custody.Holder, from *models.Grant, j *join) error {
-	var err error
-	if j.shared, err = h.OpenEscrow(&j.escrow, from); err != nil {
-		return s.damaged(err, "escrow", j.escrow.ID)
-	}
-	if j.left == nil {
-		return nil
-	}
-	if j.own, _, err = s.openVault(ctx, h); err != nil {
-		j.clear()
-	}
-	return err
 }
 
 // carryOut does what a join is: who opens what, then the credentials.

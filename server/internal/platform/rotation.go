@@ -106,9 +106,8 @@ func (s *Service) concerned(ctx context.Context, v models.Vault, due []models.Cr
 		for _, g := range sharing {
 			ids = append(ids, g.ID)
 		}
-		if due, err = s.deps.Credentials.Credentials(ctx, v.AccountID, v.ID); err != nil {
-			return nil, err
-		}
+		agents, err := s.deps.Wraps.VaultAgentGrants(ctx, v.AccountID, v.ID)
+		return append(ids, agents...), err
 	}
 	for _, c := range due {
 		with, err := s.grantsWith(ctx, c.AccountID, c.ID)
