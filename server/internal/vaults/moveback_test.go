@@ -279,8 +279,11 @@ func TestWhatWasReplacedMeanwhileStaysAtTheWebhook(t *testing.T) {
 		if got := m.held(); len(got) != 0 {
 			t.Errorf("the vault holds %v, want nothing", got)
 		}
-		if got := m.tv.Reveal("github"); got["accessToken"] != "new" {
-			t.Errorf("the webhook has %v, want the new one", got["accessToken"])
+		m.hooks.onBack = func() { m.tv.Store("github", map[string]any{"tokenType": "PlainText", "accessToken": "newest"}) }
+		wantCode(t, m.back("github"), fault.Conflict)
+		m.hooks.onBack = nil
+		if got := m.tv.Reveal("github"); got["accessToken"] != "newest" {
+			t.Errorf("the webhook has %v, want the newest", got["accessToken"])
 		}
 	})
 }

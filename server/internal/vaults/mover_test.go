@@ -60,7 +60,7 @@ func newMover(t testing.TB, db *store.Store) *mover {
 		})
 		m.hooks.Documents = d.Documents
 		d.Documents, d.Index, d.Platform = m.hooks, brokenIndex{d.Index, m.breaks}, m.platform
-		d.Moves = brokenMoves{m.platform, m.breaks}
+		d.Moves = brokenMoves{m.platform, m.breaks, m.hooks}
 		d.Now = func() time.Time { return time.Now().Add(m.ahead) }
 	})
 	m.user = m.newUser(models.NewID().String() + "@example.com")
@@ -284,11 +284,11 @@ func (s steps) InTx(ctx context.Context, do func(ctx context.Context) error) err
 // hooked is the webhook's client with a breaker, and what tests put in its way.
 type hooked struct {
 	vaults.Documents
-	m        *mover
-	onStore  func()                                          // before a credential is sent
-	alter    func(item wire.StorageItem) wire.StorageItem    // what the webhook lists
-	onDelete func()                                          // before a token is deleted
-	refuse   func(service string, data map[string]any) error // instead of storing
+	m       *mover
+	onStore func()                                          // before a credential is sent
+	alter   func(item wire.StorageItem) wire.StorageItem    // what the webhook lists
+	onBack  func()                                          // when a copy is here, and before the webhook's goes
+	refuse  func(service string, data map[string]any) error // instead of storing
 }
 
 func (h *hooked) List(ctx context.Context, t webhooks.Target, collection string, o wire.ListOptions) iter.Seq2[wire.StorageItem, error] {
@@ -322,9 +322,6 @@ func (h *hooked) Store(ctx context.Context, t webhooks.Target, ticket, service s
 
 func (h *hooked) Delete(ctx context.Context, t webhooks.Target, collection, key string) error {
 	return h.m.breaks.around(func() error {
-		if h.onDelete != nil {
-			h.onDelete()
-		}
 		return h.Documents.Delete(ctx, t, collection, key)
 	})
 }
@@ -348,7 +345,8 @@ func (i brokenIndex) DeleteToken(ctx context.Context, accountID, vaultID uuid.UU
 
 type brokenMoves struct {
 	vaults.Moves
-	b *breaker
+	b     *breaker
+	hooks *hooked
 }
 
 func (m brokenMoves) Leave(ctx context.Context, p grants.Principal, id uuid.UUID) (l platform.Leaving, err error) {
@@ -371,6 +369,9 @@ func (m brokenMoves) TakeBack(
 ) (t models.Token, err error) {
 	return t, m.b.around(func() error {
 		t, err = m.Moves.TakeBack(ctx, p, client, from, fields)
+		if m.hooks.onBack != nil {
+			m.hooks.onBack()
+		}
 		return err
 	})
 }
