@@ -130,7 +130,7 @@ func newScene(t *testing.T, s *store.Store, leavesOthers bool) *scene {
 	if leavesOthers {
 		sc.behind = w.apiKey(sc.to)
 	}
-	w.clock.pass(-w.clock.now().Sub(time.Now())) // the child's clock is the present
+	w.clock.pass(-time.Until(w.clock.now())) // the child's clock is the present
 	sc.offer = w.offers(sc.from, sc.to)
 	sc.apart, sc.alone = w.opens(sc.to), w.opens(sc.from)
 	for i := range perVault {
