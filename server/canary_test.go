@@ -83,7 +83,10 @@ func build(t *testing.T) (server, webhook string) {
 	server, webhook = filepath.Join(folder, "tokenvault"), filepath.Join(folder, "tv-webhook")
 	for path, source := range map[string]string{server: ".", webhook: "../webhook-sdk/cmd/tv-webhook"} {
 		command := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", path, source) // #nosec G204 -- our own
-		command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOEXPERIMENT="+officialExperiments())
+		command.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if path == server {
+			command.Env = append(command.Env, "GOEXPERIMENT="+officialExperiments())
+		}
 		if said, err := command.CombinedOutput(); err != nil {
 			t.Fatalf("build %s: %v\n%s", source, err, said)
 		}
@@ -149,7 +152,9 @@ func newCage(t *testing.T, server, webhook, dialect string) *cage {
 func (c *cage) store(t *testing.T) {
 	t.Helper()
 	c.owner.Register()
+	c.platformOperations(t)
 	c.owner.Bind(c.webhookURL, adminSecret)
+	c.moves(t)
 	for _, sample := range c.samples {
 		c.owner.Store(sample.Service, sample.Data)
 	}
