@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -28,6 +29,9 @@ func newBinaries(ctx context.Context, folder string) (binaries, error) {
 	for path, source := range map[string]string{b.server: "./server", b.webhook: "./webhook-sdk/cmd/tv-webhook"} {
 		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, source) // #nosec G204 -- our own
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if path == b.server && runtime.GOOS == "linux" && (runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64") {
+			build.Env = append(build.Env, "GOEXPERIMENT=runtimesecret") // as it is released (Makefile)
+		}
 		build.Stderr = os.Stderr
 		if err := build.Run(); err != nil {
 			return b, fmt.Errorf("build %s: %w", source, err)
