@@ -16,7 +16,6 @@ import (
 	"github.com/tvzero/tokenvault/models/store/storetest"
 	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/fault"
-	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/platform"
 )
 
@@ -303,9 +302,9 @@ func TestAnAgentsKeyDoesNothingToAVault(t *testing.T) {
 func TestWhatHasEndedOpensNothing(t *testing.T) {
 	t.Parallel()
 	each(t, func(w *world) {
-		p, key := w.session(), grants.Principal{}
+		p := w.session()
 		w.put(p, "github", "secret")
-		key = w.apiKey(p)
+		key := w.apiKey(p)
 		w.must(w.grants.Revoke(t.Context(), p, audit.Client{}, key.GrantID))
 		_, err := w.Reveal(t.Context(), key, audit.Client{}, ref("github"))
 		w.refused(err, fault.InvalidKey)
