@@ -38,6 +38,11 @@ func (s *Service) entrust(ctx context.Context, h *custody.Holder, a models.Agent
 	if err != nil {
 		return err
 	}
+	// The grant's row is authentic, or nothing is wrapped to it; the agent's is not.
+	if to.AgentID == nil || *to.AgentID != a.ID {
+		s.deps.Logger.ErrorContext(ctx, "agents: an agent's row names the key of another; it was changed outside this server", "agent", a.ID, "grant", a.GrantID)
+		return fault.Wrap(custody.ErrRow, fault.Internal, "What is stored about this agent is damaged: nothing is granted to it. Rotate its key, and grant again.")
+	}
 	return s.deps.Platform.Entrust(ctx, h, tokenID, &to)
 }
 
@@ -87,29 +92,44 @@ func (s *Service) settle(ctx context.Context, p grants.Principal) {
 
 // reentrust wraps to an agent's new key what its old one opened, as far as the
 // holder opens it too, in the transaction that replaced the key. It returns the
-// names of what is lost.
+// names of what is lost. What does not count as granted, because it has expired or
+// this server did not give it, is wrapped to nobody.
 func (s *Service) reentrust(ctx context.Context, h *custody.Holder, a models.Agent, oldGrant uuid.UUID) (lost []string, err error) {
 	_, granted, err := s.deps.GrantStore.AgentWithGrants(ctx, a.AccountID, a.ID)
 	if err != nil {
 		return nil, err
 	}
+	now := s.deps.Now()
 	for _, g := range granted {
 		if !g.Platform {
 			continue
 		}
-		err := error(fault.New(fault.TokenNotFound, "no holder"))
-		if h != nil {
-			err = s.entrust(ctx, h, a, g.Grant.TokenID)
-		}
-		if code := fault.CodeOf(err); err != nil && code != fault.TokenNotFound && code != fault.ScopeDenied {
-			return nil, err
-		}
-		if err != nil {
-			lost = append(lost, g.Grant.ServiceName)
+		if !g.Grant.Expired(now) && s.deps.Keys.CheckCredentialGrant(&g.Grant) == nil {
+			err := error(fault.New(fault.TokenNotFound, "no holder"))
+			if h != nil {
+				err = s.entrust(ctx, h, a, g.Grant.TokenID)
+			}
+			if err != nil && !unopened(err) {
+				return nil, err
+			}
+			if err != nil {
+				lost = append(lost, g.Grant.ServiceName)
+			}
 		}
 		if err := s.deps.Platform.Withdraw(ctx, a.AccountID, g.Grant.TokenID, oldGrant); err != nil && !errors.Is(err, models.ErrNotFound) {
 			return nil, err
 		}
 	}
 	return lost, nil
+}
+
+// unopened reports whether entrusting failed because the holder does not open the
+// credential: it is elsewhere, or it or the way to it is damaged. That keeps nobody
+// from replacing a key that may have leaked.
+func unopened(err error) bool {
+	switch fault.CodeOf(err) {
+	case fault.TokenNotFound, fault.ScopeDenied, fault.Conflict:
+		return true
+	}
+	return errors.Is(err, custody.ErrOpen) || errors.Is(err, custody.ErrRow) || errors.Is(err, custody.ErrKeyID)
 }

@@ -41,7 +41,8 @@ type Created struct {
 	Agent models.Agent
 	Key   grants.Token
 	// Lost names what the agent was granted and its new key does not open, since it
-	// is in a vault that who rotated it does not open. Grant it anew from there.
+	// is in a vault that who rotated it does not open, or damaged. Grant it anew from
+	// there.
 	Lost []string
 }
 

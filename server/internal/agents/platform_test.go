@@ -1,0 +1,228 @@
+package agents_test
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/models/store"
+	"github.com/tvzero/tokenvault/models/store/storetest"
+	"github.com/tvzero/tokenvault/server/internal/agents"
+	"github.com/tvzero/tokenvault/server/internal/custody"
+	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/server/internal/platform"
+	"github.com/tvzero/tokenvault/server/internal/vaults"
+)
+
+// A sealed world is one whose account keeps its tokens here: with real platform
+// vaults, and an owner who has signed in.
+type sealed struct {
+	*world
+	platform *platform.Service
+}
+
+// holders are the grants of a world, which are made after the platform service.
+type holders struct{ w *world }
+
+func (h holders) Keys(ctx context.Context, p grants.Principal) (*custody.Holder, error) {
+	return h.w.grants.Keys(ctx, p)
+}
+
+func (h holders) RememberedKeys(ctx context.Context, p grants.Principal) (*custody.Holder, error) {
+	return h.w.grants.RememberedKeys(ctx, p)
+}
+
+// platformIndex finds tokens in the vault that a principal opens.
+type platformIndex struct {
+	*vault
+	platform *platform.Service
+}
+
+func (i platformIndex) Find(ctx context.Context, p grants.Principal, service string) (vaults.Found, error) {
+	token, err := i.platform.Token(ctx, p, platform.Ref{Service: service})
+	return vaults.Found{Token: token, Mode: models.ModePlatform}, err
+}
+
+// unsettled is a platform that cannot make new keys afterwards, as when the server
+// is killed before.
+type unsettled struct{ *platform.Service }
+
+func (unsettled) Settle(context.Context, *custody.Holder) error { return errors.New("killed") }
+
+func newSealed(t *testing.T, s *store.Store) sealed {
+	t.Helper()
+	w := newWorld(t, s)
+	logger := slog.New(slog.DiscardHandler)
+	p := platform.New(platform.Deps{
+		Accounts: s, Vaults: s, VaultKeys: s, GrantRows: s, Tokens: s, Agents: s, Credentials: s, Wraps: s, Escrows: s,
+		Signed: s, SignedVault: s, KeyCounts: s, Holders: holders{w}, Audit: w.audit, Keyring: w.deps.Keys, Gate: w.gate,
+		Now: w.clock.now, Random: rand.Reader, Logger: logger,
+	})
+	w.grants = grants.New(grants.Deps{
+		Store: s, Rows: s, Slots: s, VaultRows: s, Vaults: p, Audit: w.audit, Keys: w.deps.Keys, Gate: w.gate,
+		Now: w.clock.now, Random: rand.Reader, Logger: logger,
+	})
+	w.vaults.set(func(v *vault) { v.custody = vaults.Custody{Mode: models.ModePlatform} })
+	w.deps.Grants, w.deps.Platform, w.deps.Vaults = w.grants, p, platformIndex{w.vaults, p}
+	w.Service = agents.New(w.deps)
+	sw := sealed{w, p}
+	w.owner = sw.session(w.owner.AccountID)
+	return sw
+}
+
+func (w sealed) session(account uuid.UUID) grants.Principal {
+	w.t.Helper()
+	issued, err := w.grants.Issue(w.t.Context(), grants.IssueInput{
+		AccountID: account, Kind: models.GrantSession, Label: "test", Life: grants.SessionLife, TokenLife: grants.SessionTokenLife,
+	})
+	w.check(err)
+	p, err := w.grants.Authenticate(w.t.Context(), issued.Token.Reveal(), models.GrantSession)
+	w.check(err)
+	return p
+}
+
+func (w sealed) put(services ...string) {
+	w.t.Helper()
+	for _, service := range services {
+		fields := map[string]json.RawMessage{"tokenType": json.RawMessage(`"PlainText"`), "accessToken": json.RawMessage(`"secret of ` + service + `"`)}
+		_, err := w.platform.Store(w.t.Context(), w.owner, client, platform.Ref{Service: service}, fields)
+		w.check(err)
+	}
+}
+
+func (w sealed) tokenID(service string) uuid.UUID {
+	w.t.Helper()
+	found, err := w.deps.Vaults.Find(w.t.Context(), w.owner, service)
+	w.check(err)
+	return found.ID
+}
+
+func (w sealed) releases(key, service string) {
+	w.t.Helper()
+	got, err := w.Release(w.t.Context(), key, client, service)
+	if err != nil || got.Credential["accessToken"] != "secret of "+service {
+		w.t.Errorf("%s: got %v, %v", service, got.Credential, err)
+	}
+}
+
+// holds are the services of whose credentials an agent's present key has a wrapped
+// key, among those given.
+func (w sealed) holds(id uuid.UUID, services ...string) (held []string) {
+	w.t.Helper()
+	agent, err := w.store.Agent(w.t.Context(), w.owner.AccountID, id)
+	w.check(err)
+	keys, err := w.store.AgentKeys(w.t.Context(), w.owner.AccountID, agent.GrantID)
+	w.check(err)
+	for _, service := range services {
+		token := w.tokenID(service)
+		if slices.ContainsFunc(keys, func(k models.CredentialKey) bool { return k.CredentialID == token }) {
+			held = append(held, service)
+		}
+	}
+	return held
+}
+
+func TestANewKeyOfAnAgentOpensWhatItIsGrantedAndNothingElse(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		w := newSealed(t, s)
+		all := []string{"bank", "github", "gitlab", "mail"}
+		w.put(all...)
+		id, _ := w.agent("ci", "github", "mail")
+		_, err := w.Grant(t.Context(), w.owner, client, id, agents.GrantInput{ServiceName: "gitlab", ExpiresIn: agents.MinGrantLife})
+		w.check(err)
+		w.clock.set(agents.MinGrantLife + time.Minute) // nobody has swept yet
+
+		// Somebody who writes the database grants the agent more.
+		granted, err := s.CredentialGrants(t.Context(), w.owner.AccountID, id)
+		w.check(err)
+		forged := granted[0]
+		forged.ServiceName, forged.TokenID = "bank", w.tokenID("bank")
+		w.check(s.PutCredentialGrant(t.Context(), &forged))
+		stolen := granted[slices.IndexFunc(granted, func(g models.CredentialGrant) bool { return g.ServiceName == "mail" })]
+		stolen.ExpiresAt = models.StampPtr(w.clock.now().Add(time.Hour))
+		w.check(s.PutCredentialGrant(t.Context(), &stolen))
+
+		w.deps.Platform = unsettled{w.platform}
+		w.Service = agents.New(w.deps)
+		rotated, err := w.RotateKey(t.Context(), w.owner, client, id)
+		w.check(err)
+		if got := w.holds(id, all...); !slices.Equal(got, []string{"github"}) {
+			t.Errorf("the new key opens %q, want what was granted and has not expired alone", got)
+		}
+		if len(rotated.Lost) > 0 {
+			t.Errorf("lost %q: those were not the agent's", rotated.Lost)
+		}
+		w.releases(rotated.Key.Reveal(), "github")
+		w.refused("expired", rotated.Key.Reveal(), "gitlab", fault.GrantExpired)
+		w.refused("forged", rotated.Key.Reveal(), "bank", fault.Internal)
+	})
+}
+
+func TestACredentialIsGivenToTheKeyOfTheAgentThatIsGrantedIt(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		w := newSealed(t, s)
+		w.put("github")
+		id, _ := w.agent("ci")
+		thief, _ := w.agent("thief")
+
+		// Somebody who writes the database says that the key of one is the other's.
+		mine, err := s.Agent(t.Context(), w.owner.AccountID, id)
+		w.check(err)
+		other, err := s.Agent(t.Context(), w.owner.AccountID, thief)
+		w.check(err)
+		own := mine.GrantID
+		mine.GrantID = other.GrantID
+		w.check(s.UpdateAgent(t.Context(), &mine))
+
+		_, err = w.Grant(t.Context(), w.owner, client, id, agents.GrantInput{ServiceName: "github"})
+		mustBe(t, "grant", err, fault.Internal)
+		if got := w.holds(thief, "github"); len(got) > 0 {
+			t.Errorf("the other agent's key opens %q, which it was never granted", got)
+		}
+
+		mine.GrantID = own
+		w.check(s.UpdateAgent(t.Context(), &mine))
+		w.grant(id, "github")
+		if got := w.holds(id, "github"); len(got) != 1 {
+			t.Error("the agent's key does not open what it was granted")
+		}
+	})
+}
+
+func TestAKeyIsReplacedThoughOneOfTheCredentialsIsDamaged(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		w := newSealed(t, s)
+		w.put("github", "gitlab")
+		id, old := w.agent("ci", "github", "gitlab")
+		was, err := s.Credential(t.Context(), w.owner.AccountID, w.tokenID("github"))
+		w.check(err)
+		broken := was
+		broken.Sealed = slices.Clone(was.Sealed)
+		broken.Sealed[20] ^= 1
+		w.check(s.UpdateCredential(t.Context(), &broken, was))
+
+		rotated, err := w.RotateKey(t.Context(), w.owner, client, id)
+		if err != nil {
+			t.Fatalf("a leaked key cannot be replaced: %v", err)
+		}
+		if !slices.Equal(rotated.Lost, []string{"github"}) {
+			t.Errorf("lost %q, want the damaged one", rotated.Lost)
+		}
+		w.releases(rotated.Key.Reveal(), "gitlab")
+		if _, err := w.Release(t.Context(), old, client, "gitlab"); fault.CodeOf(err) != fault.InvalidKey {
+			t.Errorf("the old key: got %v", err)
+		}
+	})
+}
