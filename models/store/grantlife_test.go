@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -123,5 +124,34 @@ func TestExpiredGrantsAreThoseThatNothingSignsInWith(t *testing.T) {
 		some, err := s.ExpiredGrants(t.Context(), at, 2)
 		ok(t, err)
 		same(t, "the first two", some, got[:2])
+	})
+}
+
+func TestAGrantThatGotAnotherSlotIsNotEndedAsExpired(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		past, future := models.Stamp(at.Add(-time.Hour)), models.Stamp(at.Add(time.Hour))
+		g, k := filled[models.Grant](t), filled[models.GrantKey](t)
+		g.AccountID, g.EndedAt, g.ExpiresAt = newAccount(t, s).ID, nil, &future
+		k.AccountID, k.GrantID, k.Slot, k.ExpiresAt = g.AccountID, g.ID, 1, &past
+		ok(t, s.CreateGrant(t.Context(), &g, &k))
+		next := k
+		next.Slot, next.ExpiresAt = 2, &future
+		ok(t, s.AddGrantKey(t.Context(), &next))
+		end := func(when time.Time) error {
+			return s.InTx(t.Context(), func(ctx context.Context) error { return s.EndExpiredGrant(ctx, g.AccountID, g.ID, when) })
+		}
+		if err := s.EndExpiredGrant(t.Context(), g.AccountID, g.ID, at); err == nil || errors.Is(err, models.ErrNotFound) {
+			t.Errorf("outside a transaction: got %v, want a refusal", err)
+		}
+		wantErr(t, end(at), models.ErrNotFound)
+		keys, err := s.GrantKeys(t.Context(), g.AccountID, g.ID)
+		ok(t, err)
+		same(t, "its keys", len(keys), 2)
+		ok(t, end(future))
+		wantErr(t, end(future), models.ErrNotFound)
+		got, err := s.Grant(t.Context(), g.AccountID, g.ID)
+		ok(t, err)
+		same(t, "ended at", got.EndedAt, &future)
 	})
 }

@@ -97,8 +97,28 @@ func (s *Store) DeleteGrantKeys(ctx context.Context, accountID, grantID uuid.UUI
 // credentials' keys, and its successors. ErrNotFound: no such grant, or it has
 // ended already.
 func (s *Store) EndGrant(ctx context.Context, accountID, grantID uuid.UUID, at time.Time) error {
+	return s.endGrant(ctx, accountID, grantID, at, "ended_at IS NULL")
+}
+
+// EndExpiredGrant is EndGrant of one with which nothing can sign in any more at that
+// time. ErrNotFound otherwise: it got another slot since it was listed. The grant
+// must be locked.
+func (s *Store) EndExpiredGrant(ctx context.Context, accountID, grantID uuid.UUID, at time.Time) error {
+	if s.txOf(ctx) == nil {
+		return errNoTransaction
+	}
+	return s.endGrant(ctx, accountID, grantID, at, expiredGrant, models.Stamp(at), models.Stamp(at))
+}
+
+// expiredGrant is what SQL says of grants that have not ended, and with which
+// nothing can sign in at a time, which it takes twice.
+const expiredGrant = `ended_at IS NULL AND (expires_at <= ? OR NOT EXISTS (
+	SELECT 1 FROM grant_keys k WHERE k.account_id = grants.account_id AND k.grant_id = grants.id
+	AND (k.expires_at IS NULL OR k.expires_at > ?)))`
+
+func (s *Store) endGrant(ctx context.Context, accountID, grantID uuid.UUID, at time.Time, which string, args ...any) error {
 	return s.change(ctx, func(db *gorm.DB) error {
-		result := db.Model(&models.Grant{}).Where("account_id = ? AND id = ? AND ended_at IS NULL", accountID, grantID).
+		result := db.Model(&models.Grant{}).Where("account_id = ? AND id = ?", accountID, grantID).Where(which, args...).
 			UpdateColumn("ended_at", models.Stamp(at))
 		if err := affected(result, "grant %s", grantID); err != nil {
 			return err
@@ -169,9 +189,7 @@ func (s *Store) VaultGrants(ctx context.Context, accountID, vaultID uuid.UUID) (
 func (s *Store) ExpiredGrants(ctx context.Context, at time.Time, limit int) ([]models.Grant, error) {
 	at = models.Stamp(at)
 	var grants []models.Grant
-	db := s.view(ctx).Where(`ended_at IS NULL AND (expires_at <= ? OR NOT EXISTS (
-			SELECT 1 FROM grant_keys k WHERE k.account_id = grants.account_id AND k.grant_id = grants.id
-			AND (k.expires_at IS NULL OR k.expires_at > ?)))`, at, at).Order("account_id, id")
+	db := s.view(ctx).Where(expiredGrant, at, at).Order("account_id, id")
 	return grants, failed(atMost(db, limit).Find(&grants).Error, "expired grants")
 }
 

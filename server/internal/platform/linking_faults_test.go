@@ -88,6 +88,10 @@ func (b *brittle) EndGrant(ctx context.Context, account, grant uuid.UUID, at tim
 	return b.step(func() error { return b.Store.EndGrant(ctx, account, grant, at) })
 }
 
+func (b *brittle) EndExpiredGrant(ctx context.Context, account, grant uuid.UUID, at time.Time) error {
+	return b.step(func() error { return b.Store.EndExpiredGrant(ctx, account, grant, at) })
+}
+
 func (b *brittle) UpdateToken(ctx context.Context, t *models.Token) error {
 	return b.step(func() error { return b.Store.UpdateToken(ctx, t) })
 }

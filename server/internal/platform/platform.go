@@ -61,7 +61,7 @@ type GrantRows interface {
 	UpdateGrant(ctx context.Context, g *models.Grant) error
 	VaultGrants(ctx context.Context, accountID, vaultID uuid.UUID) ([]models.Grant, error)
 	ExpiredGrants(ctx context.Context, at time.Time, limit int) ([]models.Grant, error)
-	EndGrant(ctx context.Context, accountID, grantID uuid.UUID, at time.Time) error
+	EndExpiredGrant(ctx context.Context, accountID, grantID uuid.UUID, at time.Time) error
 }
 
 // Tokens stores what is readable of a credential.

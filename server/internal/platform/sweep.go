@@ -80,7 +80,11 @@ func (s *Service) expireGrant(ctx context.Context, g models.Grant) error {
 			return err
 		}
 		now := s.now()
-		if err := s.deps.GrantRows.EndGrant(ctx, g.AccountID, g.ID, now); err != nil {
+		err = s.deps.GrantRows.EndExpiredGrant(ctx, g.AccountID, g.ID, now)
+		if errors.Is(err, models.ErrNotFound) { // rotated in its last moment: it lives
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 		found[0].EndedAt = &now
