@@ -46,9 +46,14 @@ type Grants interface {
 	Keys(ctx context.Context, p grants.Principal) (*custody.Holder, error)
 }
 
-// GrantRows reads grants: to whom a key is wrapped.
+// GrantRows reads grants: to whom a key is wrapped. LockGrants and LockVaults are for
+// transactions, and lock in id order; whoever locks both locks grants first.
 type GrantRows interface {
 	Grant(ctx context.Context, accountID, id uuid.UUID) (models.Grant, error)
+	LockGrants(ctx context.Context, accountID uuid.UUID, ids ...uuid.UUID) ([]models.Grant, error)
+	LockVaults(ctx context.Context, accountID uuid.UUID, ids ...uuid.UUID) ([]models.Vault, error)
+	// VaultAgentGrants are the agents' keys that have to do with a vault.
+	VaultAgentGrants(ctx context.Context, accountID, vaultID uuid.UUID) ([]uuid.UUID, error)
 }
 
 // Platform keeps the credentials of platform vaults.

@@ -3,6 +3,8 @@ package agents
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -99,6 +101,9 @@ func (s *Service) reentrust(ctx context.Context, h *custody.Holder, a models.Age
 	if err != nil {
 		return nil, err
 	}
+	if err := s.lockOpeners(ctx, h, oldGrant); err != nil {
+		return nil, err
+	}
 	now := s.deps.Now()
 	for _, g := range granted {
 		if !g.Platform {
@@ -121,6 +126,47 @@ func (s *Service) reentrust(ctx context.Context, h *custody.Holder, a models.Age
 		}
 	}
 	return lost, nil
+}
+
+// lockOpeners locks the holder's vault, and before it an agent's former grant and all
+// grants that may be locked for a credential of that vault: with the first one the
+// vault is locked, and no grant may be after it. models.ErrConflict when another agent
+// has come meanwhile.
+func (s *Service) lockOpeners(ctx context.Context, h *custody.Holder, oldGrant uuid.UUID) error {
+	if h == nil || h.Grant().VaultID == nil {
+		return nil
+	}
+	accountID, vaultID := h.Grant().AccountID, *h.Grant().VaultID
+	before, err := s.deps.GrantRows.VaultAgentGrants(ctx, accountID, vaultID)
+	if err != nil {
+		return err
+	}
+	if _, err := s.deps.GrantRows.LockGrants(ctx, accountID, append(before, oldGrant, h.Grant().ID)...); err != nil {
+		return err
+	}
+	if _, err := s.deps.GrantRows.LockVaults(ctx, accountID, vaultID); err != nil {
+		return err
+	}
+	after, err := s.deps.GrantRows.VaultAgentGrants(ctx, accountID, vaultID)
+	if err == nil && slices.ContainsFunc(after, func(id uuid.UUID) bool { return !slices.Contains(before, id) }) {
+		err = fmt.Errorf("%w: another agent uses vault %s by now", models.ErrConflict, vaultID)
+	}
+	return err
+}
+
+// tries bounds how often something is done anew that others got in the way of: each
+// time one of them has done what it wanted.
+const tries = 50
+
+// again calls do until it meets no conflict.
+func again(do func() error) error {
+	var err error
+	for range tries {
+		if err = do(); !errors.Is(err, models.ErrConflict) {
+			return err
+		}
+	}
+	return fault.Wrap(err, fault.Conflict, "Other agents were changed at the same time. Try again.")
 }
 
 // unopened reports whether entrusting failed because the holder does not open the

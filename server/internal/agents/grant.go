@@ -82,10 +82,11 @@ func (s *Service) Grant(ctx context.Context, p grants.Principal, c audit.Client,
 			if err := s.deps.GrantStore.PutCredentialGrant(ctx, &grant); err != nil {
 				return err
 			}
-			if err := s.withdraw(ctx, agent, has, grant.ServiceName, grant.TokenID); err != nil {
+			// First what locks other agents' grants: withdrawing locks a vault.
+			if err := s.entrust(ctx, h, agent, grant.TokenID); err != nil {
 				return err
 			}
-			return s.entrust(ctx, h, agent, grant.TokenID)
+			return s.withdraw(ctx, agent, has, grant.ServiceName, grant.TokenID)
 		})
 	})
 	if err != nil {

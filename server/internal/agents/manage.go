@@ -205,24 +205,11 @@ func (s *Service) RotateKey(ctx context.Context, p grants.Principal, c audit.Cli
 	}
 	defer clearHolder(h)
 	err = s.deps.Audit.Do(ctx, s.event(p, c, audit.KeyChanged, id, "rotated the key of "+agent.Name), func(ctx context.Context) error {
-		return s.deps.Store.InTx(ctx, func(ctx context.Context) error {
-			// Locked, then read: of two rotations at once, the second ends the first
-			// one's key.
-			if agent, err = s.lockAgent(ctx, p, id); err != nil {
+		return again(func() error {
+			return s.deps.Store.InTx(ctx, func(ctx context.Context) error {
+				agent, issued, lost, err = s.replaceKey(ctx, p, h, id)
 				return err
-			}
-			old := agent
-			if issued, err = s.issueKey(ctx, &agent); err != nil {
-				return err
-			}
-			agent.GrantID, agent.UpdatedAt = issued.Grant.ID, models.Stamp(s.deps.Now())
-			if err := missing(s.deps.Store.UpdateAgent(ctx, &agent)); err != nil {
-				return err
-			}
-			if lost, err = s.reentrust(ctx, h, agent, old.GrantID); err != nil {
-				return err
-			}
-			return s.endKey(ctx, old)
+			})
 		})
 	})
 	if err != nil {
@@ -230,6 +217,28 @@ func (s *Service) RotateKey(ctx context.Context, p grants.Principal, c audit.Cli
 	}
 	s.settle(ctx, p)
 	return Created{Agent: agent, Key: issued.Token, Lost: lost}, nil
+}
+
+// replaceKey gives an agent another key, in a transaction.
+func (s *Service) replaceKey(ctx context.Context, p grants.Principal, h *custody.Holder, id uuid.UUID) (
+	agent models.Agent, issued grants.Issued, lost []string, err error,
+) {
+	// Locked, then read: of two rotations at once, the second ends the first one's key.
+	if agent, err = s.lockAgent(ctx, p, id); err != nil {
+		return agent, issued, nil, err
+	}
+	old := agent
+	if issued, err = s.issueKey(ctx, &agent); err != nil {
+		return agent, issued, nil, err
+	}
+	agent.GrantID, agent.UpdatedAt = issued.Grant.ID, models.Stamp(s.deps.Now())
+	if err := missing(s.deps.Store.UpdateAgent(ctx, &agent)); err != nil {
+		return agent, issued, nil, err
+	}
+	if lost, err = s.reentrust(ctx, h, agent, old.GrantID); err != nil {
+		return agent, issued, nil, err
+	}
+	return agent, issued, lost, s.endKey(ctx, old)
 }
 
 func (s *Service) issueKey(ctx context.Context, a *models.Agent) (grants.Issued, error) {

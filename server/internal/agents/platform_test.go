@@ -5,8 +5,10 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -224,5 +226,39 @@ func TestAKeyIsReplacedThoughOneOfTheCredentialsIsDamaged(t *testing.T) {
 		if _, err := w.Release(t.Context(), old, client, "gitlab"); fault.CodeOf(err) != fault.InvalidKey {
 			t.Errorf("the old key: got %v", err)
 		}
+	})
+}
+
+func TestAgentsOfOneVaultAreManagedAtOnce(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		w := newSealed(t, s)
+		names := []string{"a", "b", "c", "d"}
+		w.put(names...)
+		ids := make([]uuid.UUID, len(names))
+		for i := range ids {
+			ids[i], _ = w.agent(fmt.Sprint("ci ", i), names[i], names[(i+1)%len(names)])
+		}
+		var all sync.WaitGroup
+		for i, id := range ids {
+			all.Go(func() {
+				for range 6 {
+					if _, err := w.RotateKey(t.Context(), w.owner, client, id); err != nil {
+						t.Errorf("rotate: %v", err)
+					}
+				}
+			})
+			all.Go(func() {
+				for range 6 {
+					if _, err := w.Grant(t.Context(), w.owner, client, id, agents.GrantInput{ServiceName: names[i]}); err != nil {
+						t.Errorf("grant: %v", err)
+					}
+					if err := w.Revoke(t.Context(), w.owner, client, id, names[i]); err != nil {
+						t.Errorf("revoke: %v", err)
+					}
+				}
+			})
+		}
+		all.Wait()
 	})
 }
