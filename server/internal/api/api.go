@@ -126,6 +126,7 @@ type Linking interface {
 type Moves interface {
 	Move(ctx context.Context, p grants.Principal, client audit.Client, after uuid.UUID) (vaults.Moving, error)
 	Waiting(ctx context.Context, p grants.Principal) ([]platform.Waiting, error)
+	DropWaiting(ctx context.Context, p grants.Principal, client audit.Client, tokenID uuid.UUID) error
 	MoveBackPlan(ctx context.Context, p grants.Principal) ([]vaults.Back, error)
 	MoveBack(ctx context.Context, p grants.Principal, client audit.Client, service string, tokenData map[string]json.RawMessage) (models.Token, error)
 }
@@ -228,6 +229,7 @@ func (a *API) Routes(r gin.IRoutes) {
 	r.POST("/api/vault/sync", a.user(grants.TokensWrite, a.sync))
 	get("/api/vault/move", a.user(grants.VaultManage, a.waiting))
 	r.POST("/api/vault/move", a.user(grants.VaultManage, a.move))
+	r.DELETE("/api/vault/move/:id", a.user(grants.VaultManage, a.dropWaiting))
 	get("/api/vault/move-back", a.user(grants.VaultManage, a.moveBackPlan))
 	r.POST("/api/vault/move-back", a.user(grants.VaultManage, a.moveBack))
 	r.POST("/api/vault/webhook/check", a.user(grants.VaultManage, a.checkWebhook))

@@ -192,6 +192,7 @@ func TestOperationsCallTheirServiceAndAnswerAsDocumented(t *testing.T) {
 		{"GET", "/api/vault/move", "", d.user(), 200, "Waiting", `{"items":[{"vaultId":"` + vaultID.String() + `","tokens":[{"id":"` + id + `","serviceName":"github","tokenType":"JWT","superseded":true}],"openedBy":[{"id":"` + key + `","kind":"api_key","label":"offline"}]}],"nextCursor":null}`},
 		{"POST", "/api/vault/move", "", d.user(), 200, "Move 00000000-0000-0000-0000-000000000000", `{"moved":["github"],"left":[{"id":"` + id + `","serviceName":"otp","reason":"The name is taken."}],"next":"` + key + `"}`},
 		{"POST", "/api/vault/move", `{"after":"` + key + `"}`, d.key(), 200, "Move " + key, `"next":null}`},
+		{"DELETE", "/api/vault/move/" + id, "", d.user(), 204, "DropWaiting " + id, ""},
 		{"GET", "/api/vault/move-back", "", d.user(), 200, "MoveBackPlan", `{"id":"` + id + `","serviceName":"otp","tokenType":"TOTP","movable":false,"copied":false,"reason":"Never leaves."}`},
 		{"POST", "/api/vault/move-back", `{"serviceName":"github","tokenData":{"tokenType":"JWT","accessToken":"s3cret"}}`, d.user(), 200, "MoveBack github accessToken,tokenType", `{"status":"moved","id":"` + id + `","serviceName":"github"}`},
 		{"GET", "/api/escrows", "", d.user(), 200, "Escrows", `"state":"declined"`},

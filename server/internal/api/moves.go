@@ -65,6 +65,19 @@ func (a *API) waiting(c *gin.Context, p grants.Principal) error {
 	return ok(c, itemsJSON[waitingJSON]{out, next})
 }
 
+// dropWaiting deletes what waits to be moved: by its id, for its name may be
+// another's at the webhook.
+func (a *API) dropWaiting(c *gin.Context, p grants.Principal) error {
+	id, err := pathID(c, "token")
+	if err != nil {
+		return err
+	}
+	if err := a.deps.Moves.DropWaiting(c.Request.Context(), p, client(c), id); err != nil {
+		return err
+	}
+	return web.NoContent(c)
+}
+
 type moveBody struct {
 	After string `json:"after"`
 }

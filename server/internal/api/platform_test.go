@@ -267,6 +267,7 @@ func TestFaultsOfLinkingAndKeysBecomeTheirStatus(t *testing.T) {
 		{"POST", "/api/vault/move", "", fault.WebhookNotConfigured, 409},
 		{"POST", "/api/vault/move", "", fault.WebhookUnavailable, 502},
 		{"POST", "/api/vault/move", "", fault.VaultLocked, 423},
+		{"DELETE", "/api/vault/move/" + id, "", fault.TokenNotFound, 404},
 		{"GET", "/api/vault/move-back", "", fault.WebhookNotConfigured, 409},
 		{"POST", "/api/vault/move-back", `{"serviceName":"a","tokenData":{"x":1}}`, fault.Conflict, 409},
 		{"POST", "/api/vault/move-back", `{"serviceName":"a","tokenData":{"x":1}}`, fault.TokenNotFound, 404},

@@ -125,6 +125,7 @@ type Linking interface {
 type Moves interface {
 	Move(ctx context.Context, p grants.Principal, client audit.Client, after uuid.UUID) (vaults.Moving, error)
 	Waiting(ctx context.Context, p grants.Principal) ([]platform.Waiting, error)
+	DropWaiting(ctx context.Context, p grants.Principal, client audit.Client, tokenID uuid.UUID) error
 	MoveBackPlan(ctx context.Context, p grants.Principal) ([]vaults.Back, error)
 }
 
@@ -235,6 +236,8 @@ func (d *Dashboard) Routes(r gin.IRoutes) {
 
 	get("/vault/move", d.user(d.movePage))
 	r.POST("/vault/move", d.user(d.move))
+	get("/vault/move/:id/delete", d.user(d.dropWaitingPage))
+	r.POST("/vault/move/:id/delete", d.user(d.dropWaiting))
 	get("/vault/move-back", d.user(d.moveBackPage))
 	get("/vault/webhook-bind", d.user(d.bindPage))
 	r.POST("/vault/webhook-bind", d.user(d.bind))

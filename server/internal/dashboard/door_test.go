@@ -133,7 +133,7 @@ func pages() []string {
 	return []string{
 		"/", "/tokens/new", "/tokens/new?service=my%20token", "/token/my%20token", "/token/my%20token/delete", "/agents", agentPath,
 		agentPath + "/rotate-key", agentPath + "/delete", "/keys", "/keys/" + keyID.String() + "/rotate", "/grants", "/grants/" + sessionID.String() + "/revoke",
-		"/grants/" + otherID.String() + "/share-vault", "/audit", "/audit?service=x&type=release", "/settings", "/settings/unbind", "/vault/move", "/vault/move-back", link("c0de", hook, fingerprint),
+		"/grants/" + otherID.String() + "/share-vault", "/audit", "/audit?service=x&type=release", "/settings", "/settings/unbind", "/vault/move", "/vault/move/" + agentID.String() + "/delete", "/vault/move-back", link("c0de", hook, fingerprint),
 	}
 }
 
@@ -167,7 +167,7 @@ func (d *door) follow(t *testing.T, list []string) int {
 			routes[regexp.MustCompile(`:[a-z]+`).ReplaceAllString(r.Path, "*")] = true
 		}
 	}
-	variable := regexp.MustCompile(`^/(agents|token|keys|grants|escrows|tokens/superseded)/[^/?]+`)
+	variable := regexp.MustCompile(`^/(agents|token|keys|grants|escrows|tokens/superseded|vault/move)/[^/?]+`)
 	seen := map[string]bool{}
 	for _, page := range list {
 		got := d.get(t, page)

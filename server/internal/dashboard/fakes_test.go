@@ -400,6 +400,10 @@ func (s *services) Waiting(context.Context, grants.Principal) ([]platform.Waitin
 	return s.waits, s.read
 }
 
+func (s *services) DropWaiting(_ context.Context, _ grants.Principal, _ audit.Client, id uuid.UUID) error {
+	return s.called("DropWaiting %s", id)
+}
+
 func (s *services) MoveBackPlan(context.Context, grants.Principal) ([]vaults.Back, error) {
 	return []vaults.Back{
 		{Token: s.token, Movable: true},

@@ -100,6 +100,33 @@ func (d *Dashboard) move(c *gin.Context, v visitor) error {
 	return d.showMove(c, v, &done, failure)
 }
 
+func (d *Dashboard) dropWaitingPage(c *gin.Context, v visitor) error {
+	id, err := pathID(c, "waiting token")
+	if err != nil {
+		return err
+	}
+	return d.confirm(c, v, "settings", confirmation{
+		Question: "Delete this token here, without moving it?",
+		Lost: []string{
+			"If you have the credential nowhere else, it is gone. A token of the same name at your webhook stays.",
+			"Agents that were granted this one can no longer fetch it.",
+			"The credential itself stays valid at its provider: revoke it there if it may have leaked.",
+		},
+		Do: "Delete it", Action: "/vault/move/" + id.String() + "/delete", Back: "/vault/move",
+	})
+}
+
+func (d *Dashboard) dropWaiting(c *gin.Context, v visitor) error {
+	id, err := pathID(c, "waiting token")
+	if err != nil {
+		return err
+	}
+	if err := d.deps.Moves.DropWaiting(c.Request.Context(), v.principal, client(c), id); err != nil {
+		return err
+	}
+	return d.done(c, "/vault/move", flashDeleted)
+}
+
 // moveBackPage lists what can come back. A script does it, one token at a time: the
 // browser alone reads at the webhook.
 func (d *Dashboard) moveBackPage(c *gin.Context, v visitor) error {

@@ -77,6 +77,9 @@ func TestAMoveSaysWhatMovedAndWhatStays(t *testing.T) {
 			t.Errorf("after %q: %d, want 400 and nothing moved", after, got.status)
 		}
 	}
+	if got := d.post(t, "/vault/move/"+agentID.String()+"/delete", nil); got.status != 303 || d.take() != "DropWaiting "+agentID.String() {
+		t.Errorf("deleting what waits: %d, want it deleted by its id", got.status)
+	}
 	d.err = fault.New(fault.WebhookUnavailable, "The webhook is away.")
 	if got := d.post(t, "/vault/move", nil); got.status != 502 || !strings.Contains(got.body, "The webhook is away.") || !strings.Contains(got.body, "deleted here:</strong> github.") {
 		t.Errorf("the webhook is away: %d; want that said, and what was moved before", got.status)
