@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -295,5 +297,28 @@ func TestStatusKnowsEveryCode(t *testing.T) {
 		if got := web.Status(code); got != want {
 			t.Errorf("Status(%s) = %d, want %d", code, got, want)
 		}
+	}
+}
+
+func TestASessionThatKeepsItsTokenIsInTheLog(t *testing.T) {
+	t.Parallel()
+	server, logs := start(t, "http://127.0.0.1:8000", func(e *gin.Engine) {
+		for _, path := range []string{"/kept", "/api/quiet"} {
+			e.GET(path, func(c *gin.Context) {
+				web.FollowSession(c, web.Cookies{}, func(context.Context) (string, time.Time, error) {
+					return "", time.Time{}, errors.New("the vault is in the way")
+				})
+				c.Status(http.StatusOK)
+			})
+		}
+	})
+	for _, path := range []string{"/kept", "/api/quiet"} {
+		if got := do(t, request(t, "GET", server.URL+path, "")); got.status != http.StatusOK || got.header.Get("Set-Cookie") != "" {
+			t.Errorf("%s: %d, cookie %q; want what was asked for, and the old token", path, got.status, got.header.Get("Set-Cookie"))
+		}
+	}
+	server.Close()
+	if n := strings.Count(logs.String(), "level=WARN") * strings.Count(logs.String(), "the vault is in the way"); n != 4 {
+		t.Errorf("the log does not say twice that a session keeps its token, and why:\n%s", logs)
 	}
 }

@@ -115,6 +115,8 @@ func (g *guard) finish(c *gin.Context, start time.Time, id string) {
 	switch {
 	case status >= http.StatusInternalServerError, aborted && len(c.Errors) > 0:
 		level = slog.LevelError
+	case status < http.StatusBadRequest && len(c.Errors) > 0: // something failed beside what was asked for
+		level = slog.LevelWarn
 	case status < http.StatusBadRequest && g.quiet[c.FullPath()]:
 		level = slog.LevelDebug
 	}
@@ -128,7 +130,7 @@ func (g *guard) finish(c *gin.Context, start time.Time, id string) {
 			slog.Duration("duration", g.now().Sub(start)), slog.String("requestId", id),
 		}
 		n := 5
-		if last := c.Errors.Last(); last != nil && level == slog.LevelError {
+		if last := c.Errors.Last(); last != nil && level >= slog.LevelWarn {
 			attrs[n] = slog.String("cause", last.Err.Error())
 			n++
 		}
