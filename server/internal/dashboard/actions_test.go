@@ -188,6 +188,22 @@ func TestAnAgentKeyIsShownOnceAndNeverKept(t *testing.T) {
 	}
 }
 
+// A credential that nobody else can open goes with what an agent has of it, and a new
+// key opens no more than the session that made it.
+func TestWhatEndsWithAnAgentsKeyIsSaidBefore(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	for path, want := range map[string]string{
+		agentPath + "/rotate-key": "A credential in a vault that this session does not open stays behind: the agent loses it, and if nobody else can open it, it is deleted.",
+		agentPath + "/delete":     "A credential that nobody but this agent can open is deleted.",
+		"/keys":                   "bind and unbind the webhook, which is as good as reading every token",
+	} {
+		if got := d.get(t, path); !strings.Contains(got.body, want) {
+			t.Errorf("%s does not say %q", path, want)
+		}
+	}
+}
+
 // Whatever goes wrong in a browser, what is typed into these fields cannot be
 // sent to this server: fields without a name are in no form's data.
 func TestTheFormForSecretsCannotBeSentHere(t *testing.T) {

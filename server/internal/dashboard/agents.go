@@ -241,8 +241,12 @@ func (d *Dashboard) rotateKeyPage(c *gin.Context, v visitor) error {
 	path := agentPath(detail.Agent.ID)
 	return d.confirm(c, v, "agents", confirmation{
 		Question: "Replace the key of " + detail.Agent.Name + "?",
-		Lost:     []string{"The key that the agent uses now is refused at once. Give it the new one, which is shown once.", "What it was granted stays."},
-		Do:       "Replace the key", Action: path + "/rotate-key", Back: path,
+		Lost: []string{
+			"The key that the agent uses now is refused at once. Give it the new one, which is shown once.",
+			"What it was granted stays, as far as this session opens it.",
+			"A credential in a vault that this session does not open stays behind: the agent loses it, and if nobody else can open it, it is deleted.",
+		},
+		Do: "Replace the key", Action: path + "/rotate-key", Back: path,
 	})
 }
 
@@ -276,7 +280,8 @@ func (d *Dashboard) deleteAgentPage(c *gin.Context, v visitor) error {
 		Question: "Delete the agent " + detail.Agent.Name + "?",
 		Lost: []string{
 			"Its key is refused from now on, and cannot be had back.",
-			"Its credential grants (" + strconv.Itoa(len(detail.Grants)) + ") end. The tokens themselves stay.",
+			"Its credential grants (" + strconv.Itoa(len(detail.Grants)) + ") end. The tokens themselves stay in the vaults that somebody opens.",
+			"A credential that nobody but this agent can open is deleted.",
 			"What the record says about it stays.",
 		},
 		Do: "Delete the agent", Action: path + "/delete", Back: path,

@@ -29,7 +29,7 @@ func scopeRows(form url.Values) []scopeRow {
 		grants.GrantsRead:  "see sessions and keys",
 		grants.GrantsWrite: "make API keys with the scopes of this one, and revoke sessions and keys",
 		grants.AuditRead:   "read the audit record",
-		grants.VaultManage: "lock the vault, link it, bind and unbind the webhook",
+		grants.VaultManage: "lock the vault, link it, bind and unbind the webhook, which is as good as reading every token",
 	}
 	var rows []scopeRow
 	for _, name := range grants.Scopes() {
