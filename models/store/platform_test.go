@@ -286,3 +286,34 @@ func TestNothingIsLeftWhenAddingRacesWithDeletingTheVault(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatAGrantWrappedOfOtherVaultsIsFound(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		v := newPlatformVault(t, s)
+		sender := models.NewID()
+		sent := func(vaultID uuid.UUID, want bool) {
+			t.Helper()
+			got, err := s.SentElsewhere(t.Context(), v.AccountID, sender, vaultID)
+			ok(t, err)
+			same(t, "sent elsewhere", got, want)
+		}
+		sent(v.ID, false)
+		sent(uuid.Nil, false)
+		k := v.agentKey(t, s, v.credential(t, s, "github", nil), 0)
+		k.SenderID = &sender
+		ok(t, s.PutCredentialKey(t.Context(), &k))
+		sent(v.ID, false)
+		sent(uuid.Nil, true)
+		sent(models.NewID(), true)
+		ok(t, s.DeleteCredentialKeys(t.Context(), v.AccountID, k.CredentialID, k.GrantID))
+		sent(uuid.Nil, false)
+		v.key.SenderID = &sender
+		ok(t, s.PutVaultKey(t.Context(), &v.key))
+		sent(v.ID, false)
+		sent(uuid.Nil, true)
+		if got, err := s.SentElsewhere(t.Context(), newAccount(t, s).ID, sender, uuid.Nil); err != nil || got {
+			t.Errorf("another account: %v, %v", got, err)
+		}
+	})
+}

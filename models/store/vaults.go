@@ -132,3 +132,15 @@ func (s *Store) DeleteOldVaultKeys(ctx context.Context, accountID, vaultID uuid.
 		return failed(err, "old keys of vault %s", vaultID)
 	}, accountID)
 }
+
+// SentElsewhere reports whether somebody has a key that a grant wrapped: of another
+// vault than one, or of a credential there.
+func (s *Store) SentElsewhere(ctx context.Context, accountID, grantID, vaultID uuid.UUID) (bool, error) {
+	var n int64
+	err := s.view(ctx).Raw(`SELECT
+		(SELECT count(*) FROM vault_keys WHERE account_id = ? AND sender_id = ? AND vault_id <> ?) +
+		(SELECT count(*) FROM credential_keys k JOIN credentials c ON c.account_id = k.account_id AND c.id = k.credential_id
+			WHERE k.account_id = ? AND k.sender_id = ? AND c.vault_id <> ?)`,
+		accountID, grantID, vaultID, accountID, grantID, vaultID).Scan(&n).Error
+	return n > 0, failed(err, "keys that grant %s wrapped", grantID)
+}

@@ -3,6 +3,7 @@ package platform
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -74,9 +75,14 @@ func (s *Service) Ended(ctx context.Context, g models.Grant) error {
 	if g.Kind == models.GrantAgentKey {
 		return s.agentEnded(ctx, g)
 	}
-	if err := s.cancelEscrows(ctx, g.AccountID, func(e models.Escrow) bool { return e.FromID == g.ID || e.ToID == g.ID }); err != nil {
+	if err := s.lost(ctx, g); err != nil {
 		return err
 	}
+	return s.cancelEscrows(ctx, g.AccountID, func(e models.Escrow) bool { return e.FromID == g.ID || e.ToID == g.ID })
+}
+
+// lost says what becomes of the vault that a grant opened which has ended.
+func (s *Service) lost(ctx context.Context, g models.Grant) error {
 	if g.VaultID == nil {
 		return nil
 	}
@@ -107,13 +113,14 @@ func (s *Service) Ended(ctx context.Context, g models.Grant) error {
 	return s.deleteUnopenable(ctx, g.AccountID, v.ID, ids...)
 }
 
-// rotationDue marks a vault, which is locked, as due for a new generation.
+// rotationDue marks a vault, which is locked, as due for a new generation. The mark
+// is no part of what is authenticated: that a row is damaged keeps nobody from ending
+// a grant.
 func (s *Service) rotationDue(ctx context.Context, v models.Vault) error {
-	if err := s.authentic(&v); err != nil || v.RotationDueAt != nil {
-		return err
+	if v.RotationDueAt != nil {
+		return nil
 	}
 	v.RotationDueAt = models.StampPtr(s.now())
-	s.deps.Keyring.SignVault(&v)
 	return s.deps.Vaults.UpdateVault(ctx, &v)
 }
 
@@ -134,15 +141,16 @@ func (s *Service) agentEnded(ctx context.Context, g models.Grant) error {
 	return nil
 }
 
-// opens reports whether some grant opens a vault, which is locked.
+// opens reports whether some grant opens a vault, which is locked. What nobody opens
+// is deleted, so it is the database's time that says who has expired, and no replica's
+// clock.
 func (s *Service) opens(ctx context.Context, accountID, vaultID uuid.UUID) (bool, error) {
-	found, err := s.deps.GrantRows.VaultGrants(ctx, accountID, vaultID)
-	for _, g := range found {
-		if g.Kind.Shares() && g.Live(s.now()) {
-			return true, err
-		}
+	now, err := s.clock(ctx)
+	if err != nil {
+		return false, err
 	}
-	return false, err
+	found, err := s.deps.GrantRows.VaultGrants(ctx, accountID, vaultID)
+	return slices.ContainsFunc(found, func(g models.Grant) bool { return g.Kind.Shares() && g.Live(now) }), err
 }
 
 // deleteUnopenable deletes those of a vault's credentials that no agent can open
@@ -175,6 +183,10 @@ func (s *Service) deleteUnopenable(ctx context.Context, accountID, vaultID uuid.
 // heldByAgent reports whether a live agent's grant has a credential's key.
 func (s *Service) heldByAgent(ctx context.Context, accountID, id uuid.UUID) (bool, error) {
 	keys, err := s.deps.Wraps.CredentialKeys(ctx, accountID, id)
+	if err != nil || len(keys) == 0 {
+		return false, err
+	}
+	now, err := s.clock(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -183,7 +195,7 @@ func (s *Service) heldByAgent(ctx context.Context, accountID, id uuid.UUID) (boo
 		if err != nil {
 			return false, err
 		}
-		if g.Live(s.now()) {
+		if g.Live(now) {
 			return true, nil
 		}
 	}

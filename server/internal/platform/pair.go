@@ -7,20 +7,38 @@ import (
 
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/custody"
+	"github.com/tvzero/tokenvault/server/internal/fault"
 )
 
 // NewPair prepares for a new key pair of a grant, in the transaction that is about to
 // replace it and has locked the grant's row and the holder's. What the grant wrapped to
 // others opens only beside its present public key: the holder, who opens the same
 // vault, wraps that anew. What is on offer to the grant or from it is cancelled.
+// CONFLICT when the grant wrapped keys of a vault that it has left, which the holder
+// cannot wrap anew, and others still need them.
 func (s *Service) NewPair(ctx context.Context, h *custody.Holder, g models.Grant) error {
-	if err := s.cancelEscrows(ctx, g.AccountID, func(e models.Escrow) bool { return e.FromID == g.ID || e.ToID == g.ID }); err != nil {
+	if err := s.resend(ctx, h, g); err != nil {
 		return err
+	}
+	return s.cancelEscrows(ctx, g.AccountID, func(e models.Escrow) bool { return e.FromID == g.ID || e.ToID == g.ID })
+}
+
+// resend wraps anew what a grant has wrapped to others.
+func (s *Service) resend(ctx context.Context, h *custody.Holder, g models.Grant) error {
+	var vaultID uuid.UUID
+	if g.VaultID != nil {
+		vaultID = *g.VaultID
+	}
+	if needed, err := s.deps.VaultKeys.SentElsewhere(ctx, g.AccountID, g.ID, vaultID); err != nil {
+		return err
+	} else if needed {
+		return fault.New(fault.Conflict, "This key handed on keys of a vault that it has left, and others still need it for them. "+
+			"Sign in with a session that opens that vault, then try again; or revoke this key and make another.")
 	}
 	if own := h.Grant().VaultID; own == nil || g.VaultID == nil || *own != *g.VaultID {
 		return nil
 	}
-	v, err := s.lockVault(ctx, g.AccountID, *g.VaultID)
+	v, err := s.lockVault(ctx, g.AccountID, vaultID)
 	if err != nil {
 		return err
 	}

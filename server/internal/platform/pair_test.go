@@ -10,6 +10,7 @@ import (
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/custody"
+	"github.com/tvzero/tokenvault/server/internal/fault"
 	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/platform"
 )
@@ -86,5 +87,29 @@ func TestASessionWhoseVaultKeyTheRotatedKeyWrappedRotatesIt(t *testing.T) {
 		if got := w.log.String(); got != "" {
 			w.t.Errorf("the log says %s", got)
 		}
+	})
+}
+
+func TestAKeyThatLeftAVaultGetsNoNewPairWhileOthersNeedItsFormerOne(t *testing.T) {
+	t.Parallel()
+	each(t, func(w *world) {
+		p, q := w.session(), w.session()
+		token := w.put(p, "github", "s3cret")
+		w.put(q, "gitlab", "another")
+		key, gone, a := w.apiKey(p), w.apiKey(p), w.agent("robot")
+		w.grant(p, a, token)
+		w.must(w.grants.Revoke(t.Context(), key, audit.Client{}, gone.GrantID)) // all others have their keys from this one now
+		key = w.accepts(key, w.offers(q, key))
+		_, err := w.grants.RotateKey(t.Context(), q, audit.Client{}, key.GrantID)
+		w.refused(err, fault.Conflict)
+		w.reveals(key, "gitlab", "another")
+		w.releases(a, token, "s3cret")
+		w.reveals(w.now(p), "github", "s3cret") // and gets the vault it left a new key
+
+		issued, err := w.grants.RotateKey(t.Context(), q, audit.Client{}, key.GrantID)
+		w.must(err)
+		w.reveals(w.principal(issued.Token.Reveal()), "gitlab", "another")
+		w.reveals(w.now(p), "github", "s3cret")
+		w.releases(a, token, "s3cret")
 	})
 }

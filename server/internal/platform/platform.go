@@ -51,6 +51,9 @@ type VaultKeys interface {
 	VaultKeys(ctx context.Context, accountID, grantID, vaultID uuid.UUID, generation int64) ([]models.VaultKey, error)
 	DeleteVaultKeys(ctx context.Context, accountID, grantID, vaultID uuid.UUID) error
 	DeleteOldVaultKeys(ctx context.Context, accountID, vaultID uuid.UUID, before int64) error
+	// SentElsewhere says whether a grant wrapped keys, of other vaults than one or of
+	// credentials there, that others have.
+	SentElsewhere(ctx context.Context, accountID, grantID, vaultID uuid.UUID) (bool, error)
 }
 
 // GrantRows reads grants, and says which vault they open. LockGrants is as

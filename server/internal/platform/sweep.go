@@ -51,27 +51,55 @@ func (s *Service) Sweep(ctx context.Context) error {
 }
 
 // sweepGrants ends grants with which nothing can sign in any more, and with them
-// what they alone opened.
+// what they alone opened. One that cannot be ended keeps no other from it.
 func (s *Service) sweepGrants(ctx context.Context) error {
+	var failed failures
 	for {
-		expired, err := s.deps.GrantRows.ExpiredGrants(ctx, s.now(), sweepBatch)
-		if err != nil || len(expired) == 0 {
-			return err
+		now, err := s.clock(ctx)
+		if err != nil {
+			return failed.with(err)
+		}
+		limit := sweepBatch + len(failed.ids)
+		expired, err := s.deps.GrantRows.ExpiredGrants(ctx, now, limit)
+		if err != nil {
+			return failed.with(err)
 		}
 		for _, g := range expired {
+			if failed.has(g.ID) {
+				continue
+			}
 			e := audit.Event{AccountID: g.AccountID, Type: audit.KeyChanged, Source: audit.System, GrantID: g.ID, Detail: "expired: " + string(g.Kind) + " " + g.Label}
 			if g.AgentID != nil {
 				e.AgentID = *g.AgentID
 			}
-			if err := s.deps.Audit.Do(ctx, e, func(ctx context.Context) error { return s.expireGrant(ctx, g) }); err != nil {
-				return err
+			err := s.deps.Audit.Do(ctx, e, func(ctx context.Context) error { return s.expireGrant(ctx, g) })
+			if failed.add(ctx, err, g.ID) {
+				return failed.with(nil)
 			}
 		}
-		if len(expired) < sweepBatch {
-			return nil
+		if len(expired) < limit {
+			return failed.with(nil)
 		}
 	}
 }
+
+// failures are what a pass could not do, and passes over from then on.
+type failures struct {
+	ids  []any
+	errs []error
+}
+
+func (f *failures) has(id any) bool { return slices.Contains(f.ids, id) }
+
+// add notes what failed, if err says so, and reports whether to give up.
+func (f *failures) add(ctx context.Context, err error, id any) bool {
+	if err != nil {
+		f.ids, f.errs = append(f.ids, id), append(f.errs, err)
+	}
+	return ctx.Err() != nil || len(f.ids) >= sweepBatch
+}
+
+func (f *failures) with(err error) error { return errors.Join(append(f.errs, err)...) }
 
 func (s *Service) expireGrant(ctx context.Context, g models.Grant) error {
 	return s.deps.Accounts.InTx(ctx, func(ctx context.Context) error {
@@ -79,7 +107,10 @@ func (s *Service) expireGrant(ctx context.Context, g models.Grant) error {
 		if err != nil || len(found) == 0 || found[0].EndedAt != nil { // another replica was first
 			return err
 		}
-		now := s.now()
+		now, err := s.clock(ctx)
+		if err != nil {
+			return err
+		}
 		err = s.deps.GrantRows.EndExpiredGrant(ctx, g.AccountID, g.ID, now)
 		if errors.Is(err, models.ErrNotFound) { // rotated in its last moment: it lives
 			return nil
@@ -95,18 +126,29 @@ func (s *Service) expireGrant(ctx context.Context, g models.Grant) error {
 // sweepAccess withdraws credentials from agents whose credential grants have
 // expired. The grants stay, to answer that they have expired.
 func (s *Service) sweepAccess(ctx context.Context) error {
+	type access struct {
+		agentID uuid.UUID
+		service string
+	}
+	var failed failures
 	for {
-		expired, keys, err := s.deps.Agents.ExpiredAccess(ctx, s.now(), sweepBatch)
+		now, err := s.clock(ctx)
 		if err != nil {
-			return err
+			return failed.with(err)
+		}
+		limit := sweepBatch + len(failed.ids)
+		expired, keys, err := s.deps.Agents.ExpiredAccess(ctx, now, limit)
+		if err != nil {
+			return failed.with(err)
 		}
 		for i, g := range expired {
-			if err := s.expireAccess(ctx, g, keys[i]); err != nil {
-				return err
+			which := access{g.AgentID, g.ServiceName}
+			if !failed.has(which) && failed.add(ctx, s.expireAccess(ctx, g, keys[i]), which) {
+				return failed.with(nil)
 			}
 		}
-		if len(expired) < sweepBatch {
-			return nil
+		if len(expired) < limit {
+			return failed.with(nil)
 		}
 	}
 }
@@ -122,8 +164,12 @@ func (s *Service) expireAccess(ctx context.Context, g models.CredentialGrant, ag
 			}
 			return err
 		}
-		now, err := s.deps.Agents.TokenGrants(ctx, g.AccountID, g.TokenID)
-		if err != nil || slices.ContainsFunc(now, func(o models.CredentialGrant) bool { return o.AgentID == g.AgentID && !o.Expired(s.now()) }) {
+		now, err := s.clock(ctx)
+		if err != nil {
+			return err
+		}
+		granted, err := s.deps.Agents.TokenGrants(ctx, g.AccountID, g.TokenID)
+		if err != nil || slices.ContainsFunc(granted, func(o models.CredentialGrant) bool { return o.AgentID == g.AgentID && !o.Expired(now) }) {
 			return err // granted anew meanwhile
 		}
 		return s.Withdraw(ctx, g.AccountID, g.TokenID, agentGrant)
