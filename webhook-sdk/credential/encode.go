@@ -12,7 +12,7 @@ import (
 )
 
 // encodingVersion is of the form that Encode writes: the version (1 byte), then texts,
-// each behind its length (4 bytes, big-endian): the type, the metadata as a JSON
+// each behind its length (4 bytes, big-endian): the type, the other metadata as a JSON
 // object, and for each secret field, by name, name and value. Decode reads it for
 // ever. It is not JSON as a whole because it is read at every release, and most of
 // it is one long secret.
@@ -25,7 +25,7 @@ var ErrEncoding = errors.New("credential: not an encoded credential that this pr
 // Encode is the whole credential as one text, to be sealed: nothing of what says
 // where the secret may be sent stands outside. It holds the secrets in the clear.
 func (c Credential) Encode() ([]byte, error) {
-	meta, err := json.Marshal(c.Meta)
+	meta, err := json.Marshal(withoutType(c.Meta))
 	if err != nil {
 		return nil, errors.New("credential: the metadata has no JSON form") // the cause may quote it
 	}
@@ -41,6 +41,17 @@ func (c Credential) Encode() ([]byte, error) {
 		out = appendText(out, c.Secrets[name])
 	}
 	return out, nil
+}
+
+// withoutType is metadata without the type, which is encoded by itself. Mostly
+// nothing is left, and Decode need not read JSON.
+func withoutType(meta map[string]any) map[string]any {
+	rest := maps.Clone(meta)
+	delete(rest, MetaTokenType)
+	if rest == nil {
+		rest = map[string]any{}
+	}
+	return rest
 }
 
 func appendText(out []byte, text string) []byte {
@@ -80,11 +91,15 @@ func Decode(text []byte) (Credential, error) {
 	case c.Secrets[SecretField(c.Type)] == "":
 		return Credential{}, fmt.Errorf("%w: it has no secret", ErrEncoding)
 	}
+	if string(meta) == "{}" {
+		c.Meta = map[string]any{MetaTokenType: c.Type}
+		return c, nil
+	}
 	var err error
-	c.Meta, err = decodeMeta(meta)
-	if err != nil {
+	if c.Meta, err = decodeMeta(meta); err != nil {
 		return Credential{}, err
 	}
+	c.Meta[MetaTokenType] = c.Type
 	return c, nil
 }
 

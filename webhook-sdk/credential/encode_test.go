@@ -15,7 +15,7 @@ func part(text string) string {
 	return fmt.Sprintf("%c%c%c%c", 0, 0, len(text)>>8, len(text)&0xff) + text
 }
 
-const encodedMeta = `{"allowedHosts":["https://api.example.com"],"provider":"github","scopes":[1.50,null],"tokenType":"OAuth"}`
+const encodedMeta = `{"allowedHosts":["https://api.example.com"],"provider":"github","scopes":[1.50,null]}`
 
 // The encoding is at rest in databases: this text is never to change.
 func encodedOAuth() string {

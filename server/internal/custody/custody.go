@@ -5,12 +5,11 @@
 // It is the only package that sees keys. It knows neither storage nor doors,
 // and keeps nothing between calls but the keyring. No primitive is written
 // here: AES-GCM, HKDF, HMAC, X25519 and Ed25519 are the standard library's,
-// AES-KW (RFC 3394) is the one mode that is written here, over crypto/aes. Every function may be called concurrently.
+// AES-KW (RFC 3394) and HKDF (RFC 5869) are put together here, over crypto/aes and
+// crypto/sha256: docs/adr/0018 says why. Every function may be called concurrently.
 package custody
 
 import (
-	"crypto/hkdf"
-	"crypto/sha256"
 	"errors"
 )
 
@@ -28,11 +27,3 @@ var (
 	ErrRow = errors.New("custody: a row is not authentic")
 )
 
-// derive is HKDF-SHA-256 (RFC 5869) to keySize bytes. No key derives from
-// nothing, which is what a cleared Secret has.
-func derive(secret, salt []byte, info string) ([]byte, error) {
-	if len(secret) == 0 {
-		return nil, errCleared
-	}
-	return hkdf.Key(sha256.New, secret, salt, info, keySize)
-}

@@ -3,6 +3,8 @@ package custody_test
 import (
 	"bytes"
 	"crypto/aes"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"testing"
 
 	josecipher "github.com/go-jose/go-jose/v4/cipher"
@@ -36,6 +38,23 @@ func TestKeyWrapAgreesWithGoJose(t *testing.T) {
 		theirs[flip/8] ^= 1 << (flip % 8)
 		if got, err := custody.Unwrap(kek, theirs); err == nil {
 			t.Fatalf("with bit %d flipped it unwraps to %x", flip, got)
+		}
+	})
+}
+
+// Our HKDF beside the standard library's, for secrets, salts and infos of all lengths
+// in use and beyond.
+func TestDerivationAgreesWithTheStandardLibrary(t *testing.T) {
+	t.Parallel()
+	text := func(least int) *rapid.Generator[[]byte] { return rapid.SliceOfN(rapid.Byte(), least, 300) }
+	rapid.Check(t, func(t *rapid.T) {
+		secret, salt, info := text(1).Draw(t, "secret"), text(0).Draw(t, "salt"), string(text(0).Draw(t, "info"))
+		want, err := hkdf.Key(sha256.New, secret, salt, info, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := custody.Derive(secret, salt, info); err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("got %x, %v, want %x", got, err, want)
 		}
 	})
 }
