@@ -262,3 +262,56 @@ func TestAgentsOfOneVaultAreManagedAtOnce(t *testing.T) {
 		all.Wait()
 	})
 }
+
+// A key that another replaces has wrapped credentials to agents, which take them up at
+// the same time.
+func TestAgentsAreServedWhileTheKeyThatGrantedThemIsReplaced(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		w := newSealed(t, s)
+		names := []string{"a", "b", "c"}
+		w.put(names...)
+		issued, err := w.grants.CreateKey(t.Context(), w.owner, client, grants.CreateKeyInput{Name: "k", Scopes: grants.Scopes()})
+		w.check(err)
+		key := w.apiKey(issued)
+		ids, tokens := make([]uuid.UUID, 5), make([]string, 5)
+		for i := range ids {
+			ids[i], tokens[i] = w.agent(fmt.Sprint("ci ", i), names...)
+		}
+		for range 4 {
+			for _, id := range ids {
+				for _, name := range names { // again, so that it is wrapped by the key, and taken up anew
+					_, err := w.Grant(t.Context(), key, client, id, agents.GrantInput{ServiceName: name})
+					w.check(err)
+				}
+			}
+			var all sync.WaitGroup
+			for _, token := range tokens {
+				all.Go(func() {
+					for range 3 {
+						for _, name := range names {
+							// One that read its wrap just before the pair changed may be refused, once.
+							if _, err := w.Release(t.Context(), token, client, name); err != nil && !errors.Is(err, custody.ErrOpen) {
+								t.Errorf("release of %s: %v", name, err)
+							}
+						}
+					}
+				})
+			}
+			issued, err := w.grants.RotateKey(t.Context(), w.owner, client, key.GrantID)
+			all.Wait()
+			w.check(err)
+			for _, token := range tokens {
+				w.releases(token, "a")
+			}
+			key = w.apiKey(issued)
+		}
+	})
+}
+
+func (w sealed) apiKey(issued grants.Issued) grants.Principal {
+	w.t.Helper()
+	p, err := w.grants.Authenticate(w.t.Context(), issued.Token.Reveal(), models.GrantAPIKey)
+	w.check(err)
+	return p
+}

@@ -2,6 +2,8 @@ package grants
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -161,13 +163,16 @@ func (s *Service) RotateKey(ctx context.Context, p Principal, c audit.Client, id
 	var from, to *custody.Holder
 	defer func() { clearAll(from, to); d.claims.Secret.Clear() }()
 	err = s.deps.Audit.Do(ctx, event(p, c, audit.KeyChanged, "rotated the API key "+g.Label), func(ctx context.Context) error {
-		return s.deps.Rows.InTx(ctx, func(ctx context.Context) error {
-			if from, g, err = s.lock(ctx, p, id); err != nil {
+		return again(func() error {
+			clearAll(from, to)
+			return s.deps.Rows.InTx(ctx, func(ctx context.Context) error {
+				if from, g, err = s.lockSharing(ctx, p, id); err != nil {
+					return err
+				}
+				d = draft{grant: g}
+				to, err = s.rotateKey(ctx, from, &d)
 				return err
-			}
-			d = draft{grant: g}
-			to, err = s.rotateKey(ctx, from, &d)
-			return err
+			})
 		})
 	})
 	if err != nil {
@@ -179,6 +184,76 @@ func (s *Service) RotateKey(ctx context.Context, p Principal, c audit.Client, id
 	}
 	s.settle(ctx, settler)
 	return d.issued(), nil
+}
+
+// lockSharing is lock for what may wrap keys anew to all who have to do with p's vault:
+// it locks them too, before the vault. models.ErrConflict when another one has come
+// meanwhile.
+func (s *Service) lockSharing(ctx context.Context, p Principal, id uuid.UUID) (*custody.Holder, models.Grant, error) {
+	if s.deps.Vaults == nil || id == p.GrantID { // which keeps its pair
+		return s.lock(ctx, p, id)
+	}
+	own, err := s.deps.Rows.Grant(ctx, p.AccountID, p.GrantID)
+	if err != nil {
+		return nil, models.Grant{}, err
+	}
+	before, err := s.sharing(ctx, own)
+	if err != nil {
+		return nil, models.Grant{}, err
+	}
+	if _, err := s.deps.Rows.LockGrants(ctx, p.AccountID, append(before, p.GrantID, id)...); err != nil {
+		return nil, models.Grant{}, err
+	}
+	h, g, err := s.lock(ctx, p, id)
+	if err != nil {
+		return nil, g, err
+	}
+	if own = *h.Grant(); own.VaultID != nil {
+		_, err = s.deps.VaultRows.LockVaults(ctx, p.AccountID, *own.VaultID)
+	}
+	var after []uuid.UUID
+	if err == nil {
+		after, err = s.sharing(ctx, own)
+	}
+	if err == nil && slices.ContainsFunc(after, func(id uuid.UUID) bool { return !slices.Contains(before, id) }) {
+		err = fmt.Errorf("%w: others use the vault of grant %s by now", models.ErrConflict, p.GrantID)
+	}
+	if err != nil {
+		h.Clear()
+		return nil, g, err
+	}
+	return h, g, nil
+}
+
+// sharing are the ids of all grants that have to do with a grant's vault.
+func (s *Service) sharing(ctx context.Context, g models.Grant) ([]uuid.UUID, error) {
+	if g.VaultID == nil {
+		return nil, nil
+	}
+	ids, err := s.deps.VaultRows.VaultAgentGrants(ctx, g.AccountID, *g.VaultID)
+	if err != nil {
+		return nil, err
+	}
+	grants, err := s.deps.Rows.VaultGrants(ctx, g.AccountID, *g.VaultID)
+	for _, g := range grants {
+		ids = append(ids, g.ID)
+	}
+	return ids, err
+}
+
+// tries bounds how often something is done anew that others got in the way of: each
+// time one of them has done what it wanted.
+const tries = 50
+
+// again calls do until it meets no conflict.
+func again(do func() error) error {
+	var err error
+	for range tries {
+		if err = do(); !errors.Is(err, models.ErrConflict) {
+			return err
+		}
+	}
+	return fault.Wrap(err, fault.Conflict, "Others were changed at the same time. Try again.")
 }
 
 // rotateKey replaces all tokens of the draft's grant, which is locked, by a new

@@ -60,6 +60,8 @@ type VaultRows interface {
 	UpdateVault(ctx context.Context, v *models.Vault) error
 	DeleteVaultKeys(ctx context.Context, accountID, grantID, vaultID uuid.UUID) error
 	VaultTokens(ctx context.Context, accountID, vaultID uuid.UUID) ([]models.Token, error)
+	// VaultAgentGrants are the agents' keys that have to do with a vault.
+	VaultAgentGrants(ctx context.Context, accountID, vaultID uuid.UUID) ([]uuid.UUID, error)
 }
 
 // Vaults is told what becomes of grants, and does what that means for platform
