@@ -142,3 +142,27 @@ func TestAGrantOfADamagedVaultEnds(t *testing.T) {
 		}
 	})
 }
+
+func TestAVaultThatASessionsFormerTokenMadeOpensWithTheNextOne(t *testing.T) {
+	t.Parallel()
+	each(t, func(w *world) {
+		w.bind()
+		old := w.session()
+		w.unbind()
+		w.clock.pass(grants.SessionTokenLife / 2)
+		old = w.now(old)
+		next, _, err := w.grants.Rotate(t.Context(), old)
+		w.must(err)
+		w.put(old, "github", "secret") // as a request does that is answered with its successor
+		w.reveals(w.principal(next.Reveal()), "github", "secret")
+		w.reveals(old, "github", "secret")
+	})
+}
+
+func (w *world) unbind() {
+	w.t.Helper()
+	b, err := w.store.BindingByState(w.t.Context(), w.account, models.BindingActive)
+	w.must(err)
+	b.End(models.Stamp(w.clock.now()))
+	w.must(w.store.PutBinding(w.t.Context(), &b))
+}

@@ -207,11 +207,7 @@ func (s *Service) makeVault(ctx context.Context, h *custody.Holder) error {
 			return err
 		}
 		defer dek.Clear()
-		row, err := h.KeepDEK(dek)
-		if err != nil {
-			return err
-		}
-		if err := s.deps.VaultKeys.PutVaultKey(ctx, &row); err != nil {
+		if err := s.enter(ctx, h, dek); err != nil { // a session's next token may be made already
 			return err
 		}
 		return s.assign(ctx, h.Grant(), v.ID)
