@@ -67,6 +67,12 @@ type GrantRows interface {
 	EndExpiredGrant(ctx context.Context, accountID, grantID uuid.UUID, at time.Time) error
 }
 
+// Slots ends single tokens of grants.
+type Slots interface {
+	ExpiredSlots(ctx context.Context, at time.Time, limit int) ([]models.GrantKey, error)
+	DeleteSlot(ctx context.Context, accountID, grantID uuid.UUID, slot uint32) error
+}
+
 // Tokens stores what is readable of a credential.
 type Tokens interface {
 	TokenByRef(ctx context.Context, accountID, vaultID uuid.UUID, owner, bridge, service, scheme string) (models.Token, error)
@@ -164,6 +170,7 @@ type Deps struct {
 	Vaults      Vaults
 	VaultKeys   VaultKeys
 	GrantRows   GrantRows
+	Slots       Slots // for Run
 	Tokens      Tokens
 	Agents      Agents
 	Credentials Credentials

@@ -19,8 +19,8 @@ const (
 	sweepBatch  = 100
 )
 
-// Run ends what has expired (grants, agents' access to credentials, offers of
-// vaults) and brings rows from old server keys under the current one, until ctx
+// Run ends what has expired (grants, single tokens of theirs, agents' access to
+// credentials, offers of vaults) and brings rows from old server keys under the current one, until ctx
 // ends. Every replica runs it: what one has done, the others find done.
 func (s *Service) Run(ctx context.Context) error {
 	sweep, resign := time.NewTicker(sweepEvery), time.NewTicker(resignEvery)
@@ -47,7 +47,7 @@ func (s *Service) try(ctx context.Context, what string, do func(ctx context.Cont
 
 // Sweep is one pass over what has expired.
 func (s *Service) Sweep(ctx context.Context) error {
-	return errors.Join(s.sweepGrants(ctx), s.sweepAccess(ctx), s.expireEscrows(ctx))
+	return errors.Join(s.sweepGrants(ctx), s.sweepSlots(ctx), s.sweepAccess(ctx), s.expireEscrows(ctx))
 }
 
 // sweepGrants ends grants with which nothing can sign in any more, and with them
@@ -121,6 +121,30 @@ func (s *Service) expireGrant(ctx context.Context, g models.Grant) error {
 		found[0].EndedAt = &now
 		return s.Ended(ctx, found[0])
 	})
+}
+
+// sweepSlots deletes what is wrapped for tokens that have expired while their grants
+// live on: such a token opens nothing any more, not for who has the database either.
+func (s *Service) sweepSlots(ctx context.Context) error {
+	for {
+		now, err := s.clock(ctx)
+		if err != nil {
+			return err
+		}
+		expired, err := s.deps.Slots.ExpiredSlots(ctx, now, sweepBatch)
+		if err != nil {
+			return err
+		}
+		for _, k := range expired {
+			err := s.deps.Slots.DeleteSlot(ctx, k.AccountID, k.GrantID, uint32(k.Slot)) // #nosec G115 -- a slot
+			if err != nil && !errors.Is(err, models.ErrNotFound) {
+				return err
+			}
+		}
+		if len(expired) < sweepBatch {
+			return nil
+		}
+	}
 }
 
 // sweepAccess withdraws credentials from agents whose credential grants have

@@ -221,3 +221,50 @@ func TestARowThatIsNotAuthenticIsNotSignedAnew(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatIsWrappedForAnExpiredTokenOfALivingSessionIsDeleted(t *testing.T) {
+	t.Parallel()
+	each(t, func(w *world) {
+		p := w.session()
+		w.put(p, "github", "secret")
+		w.clock.pass(grants.SessionTokenLife / 2)
+		next, _, err := w.grants.Rotate(t.Context(), w.now(p))
+		w.must(err)
+		left := func(slots, keys, successors int) {
+			t.Helper()
+			all, err := w.store.GrantKeys(t.Context(), w.account, p.GrantID)
+			w.must(err)
+			wrapped, err := w.store.VaultKeys(t.Context(), w.account, p.GrantID, p.VaultID, 1)
+			w.must(err)
+			ofTokens, follow := 0, 0
+			for _, k := range wrapped {
+				if k.Slot != models.WholeGrant {
+					ofTokens++
+				}
+			}
+			for slot := range uint32(3) {
+				if _, err := w.store.Successor(t.Context(), w.account, p.GrantID, slot); err == nil {
+					follow++
+				}
+			}
+			if len(all) != slots || ofTokens != keys || follow != successors {
+				t.Errorf("%d slots, %d keys of the vault, %d successors; want %d, %d, %d", len(all), ofTokens, follow, slots, keys, successors)
+			}
+		}
+		w.must(w.Sweep(t.Context()))
+		left(2, 2, 1)
+		w.reveals(w.now(p), "github", "secret")
+		w.clock.pass(grants.SessionTokenLife/2 + time.Second)
+		w.must(w.Sweep(t.Context()))
+		left(1, 1, 0)
+		q := w.principal(next.Reveal())
+		w.reveals(q, "github", "secret")
+		last, _, err := w.grants.Rotate(t.Context(), q)
+		w.must(err)
+		w.reveals(w.principal(last.Reveal()), "github", "secret")
+		w.clock.pass(grants.SessionTokenLife / 2)
+		w.must(w.Sweep(t.Context()))
+		left(1, 1, 0)
+		w.reveals(w.principal(last.Reveal()), "github", "secret")
+	})
+}
