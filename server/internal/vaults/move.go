@@ -11,6 +11,7 @@ import (
 
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/audit"
+	"github.com/tvzero/tokenvault/server/internal/custody"
 	"github.com/tvzero/tokenvault/server/internal/fault"
 	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/platform"
@@ -142,6 +143,9 @@ func (s *Service) moveOne(ctx context.Context, p grants.Principal, client audit.
 
 func (s *Service) moveNow(ctx context.Context, p grants.Principal, tokenID uuid.UUID) error {
 	l, err := s.deps.Moves.Leave(ctx, p, tokenID)
+	if errors.Is(err, custody.ErrOpen) { // it is damaged, and keeps no other from moving
+		return stays{err}
+	}
 	if err != nil {
 		return err
 	}
