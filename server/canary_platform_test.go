@@ -128,7 +128,9 @@ func (c *cage) platformPages(t *testing.T) {
 func (c *cage) moves(t *testing.T) {
 	t.Helper()
 	var waits struct {
-		Items []struct{ Tokens []struct{ ID, ServiceName string } }
+		Items []struct {
+			Tokens []struct{ ID, ServiceName string }
+		}
 	}
 	c.owner.Must("GET", "/api/vault/move", nil, &waits)
 	for _, vault := range waits.Items {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"unicode/utf8"
 
 	"github.com/tvzero/tokenvault/webhook-sdk/credential"
 	"github.com/tvzero/tokenvault/webhook-sdk/custody"
@@ -34,36 +33,16 @@ func encodeMeta(service string, document custody.Document) ([]byte, error) {
 }
 
 // encode is the body of the answer.
-func (r released) encode() ([]byte, error) {
+func (r released) encode() []byte {
 	size := len(r.meta) + 32
 	for name, secret := range r.secrets {
 		size += len(name) + len(secret) + 8
 	}
 	body := append(make([]byte, 0, size), `{"token":`...)
 	body = append(body, r.meta...)
-	var err error
 	for name, secret := range r.secrets {
-		body = append(body, ',')
-		if body, err = appendString(body, name); err != nil {
-			return nil, err
-		}
-		body = append(body, ':')
-		if body, err = appendString(body, secret); err != nil {
-			return nil, err
-		}
+		body = credential.AppendString(append(body, ','), name)
+		body = credential.AppendString(append(body, ':'), secret)
 	}
-	return append(body, "}}"...), nil
-}
-
-// appendString appends a string in JSON. Most have nothing to escape.
-func appendString(to []byte, text string) ([]byte, error) {
-	for i := range len(text) {
-		if c := text[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
-			quoted, err := json.Marshal(text)
-			return append(to, quoted...), err
-		}
-	}
-	to = append(to, '"')
-	to = append(to, text...)
-	return append(to, '"'), nil
+	return append(body, "}}"...)
 }

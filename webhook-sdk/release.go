@@ -138,7 +138,7 @@ func (t token) release(refreshToken bool) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return released{meta: t.encoded, secrets: secrets}.encode()
+	return released{meta: t.encoded, secrets: secrets}.encode(), nil
 }
 
 // releaseMade makes what leaves in place of a secret: a code, or a minted token.

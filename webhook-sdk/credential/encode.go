@@ -25,7 +25,7 @@ var ErrEncoding = errors.New("credential: not an encoded credential that this pr
 // Encode is the whole credential as one text, to be sealed: nothing of what says
 // where the secret may be sent stands outside. It holds the secrets in the clear.
 func (c Credential) Encode() ([]byte, error) {
-	meta, err := json.Marshal(withoutType(c.Meta))
+	meta, err := json.Marshal(others(c.Meta))
 	if err != nil {
 		return nil, errors.New("credential: the metadata has no JSON form") // the cause may quote it
 	}
@@ -43,11 +43,12 @@ func (c Credential) Encode() ([]byte, error) {
 	return out, nil
 }
 
-// withoutType is metadata without the type, which is encoded by itself. Mostly
-// nothing is left, and Decode need not read JSON.
-func withoutType(meta map[string]any) map[string]any {
+// others is metadata without the type, which is encoded by itself, and the name,
+// which whoever keeps the credential knows.
+func others(meta map[string]any) map[string]any {
 	rest := maps.Clone(meta)
 	delete(rest, MetaTokenType)
+	delete(rest, MetaServiceName)
 	if rest == nil {
 		rest = map[string]any{}
 	}
@@ -62,45 +63,46 @@ func appendText(out []byte, text string) []byte {
 // Decode reads what Encode wrote, and nothing else: what it does not know is
 // ErrEncoding. The text is not kept.
 func Decode(text []byte) (Credential, error) {
-	if len(text) == 0 || text[0] != encodingVersion {
-		return Credential{}, fmt.Errorf("%w: it is empty, or of another version", ErrEncoding)
+	c, meta, err := decodeSecrets(text)
+	if err != nil {
+		return Credential{}, err
 	}
-	rest := text[1:]
-	kind, rest, ok := cutText(rest)
-	meta, rest, ok2 := cutText(rest)
-	c := Credential{Type: string(kind), Secrets: make(map[string]string, 2)}
-	before := ""
-	for len(rest) > 0 && ok && ok2 {
-		var name, secret []byte
-		if name, rest, ok = cutText(rest); !ok {
-			break
-		}
-		secret, rest, ok = cutText(rest)
-		if text := string(name); text <= before { // in order, hence each once
-			ok = false
-		} else {
-			before = text
-			c.Secrets[text] = string(secret)
-		}
-	}
-	switch {
-	case !ok || !ok2:
-		return Credential{}, fmt.Errorf("%w: it breaks off, or its fields are out of order", ErrEncoding)
-	case SecretField(c.Type) == "":
-		return Credential{}, fmt.Errorf("%w: its type is unknown", ErrEncoding)
-	case c.Secrets[SecretField(c.Type)] == "":
-		return Credential{}, fmt.Errorf("%w: it has no secret", ErrEncoding)
-	}
-	if string(meta) == "{}" {
-		c.Meta = map[string]any{MetaTokenType: c.Type}
-		return c, nil
-	}
-	var err error
 	if c.Meta, err = decodeMeta(meta); err != nil {
 		return Credential{}, err
 	}
 	c.Meta[MetaTokenType] = c.Type
 	return c, nil
+}
+
+// decodeSecrets is Decode but for the metadata, which it leaves as it stands.
+func decodeSecrets(text []byte) (c Credential, meta []byte, err error) {
+	if len(text) == 0 || text[0] != encodingVersion {
+		return Credential{}, nil, fmt.Errorf("%w: it is empty, or of another version", ErrEncoding)
+	}
+	kind, rest, ok := cutText(text[1:])
+	c = Credential{Type: string(kind), Secrets: make(map[string]string, 2)}
+	if ok {
+		meta, rest, ok = cutText(rest)
+	}
+	for before := ""; ok && len(rest) > 0; {
+		var name, secret []byte
+		if name, rest, ok = cutText(rest); ok {
+			secret, rest, ok = cutText(rest)
+		}
+		if ok = ok && string(name) > before; ok { // in order, hence each once
+			before = string(name)
+			c.Secrets[before] = string(secret)
+		}
+	}
+	switch {
+	case !ok:
+		return Credential{}, nil, fmt.Errorf("%w: it breaks off, or its fields are out of order", ErrEncoding)
+	case SecretField(c.Type) == "":
+		return Credential{}, nil, fmt.Errorf("%w: its type is unknown", ErrEncoding)
+	case c.Secrets[SecretField(c.Type)] == "":
+		return Credential{}, nil, fmt.Errorf("%w: it has no secret", ErrEncoding)
+	}
+	return c, meta, nil
 }
 
 // cutText takes a text from behind its length.

@@ -2,6 +2,7 @@ package agents
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"log/slog"
 	"time"
@@ -65,7 +66,7 @@ type Platform interface {
 	// Settle gives new keys to what somebody lost, as far as h opens it.
 	Settle(ctx context.Context, h *custody.Holder) error
 	// ReleaseTo opens a credential with an agent's own key.
-	ReleaseTo(ctx context.Context, p grants.Principal, tokenID uuid.UUID) (map[string]any, error)
+	ReleaseTo(ctx context.Context, p grants.Principal, tokenID uuid.UUID) (json.RawMessage, error)
 }
 
 // Vaults knows the account's tokens and where they are kept.

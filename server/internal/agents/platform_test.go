@@ -111,8 +111,9 @@ func (w sealed) tokenID(service string) uuid.UUID {
 func (w sealed) releases(key, service string) {
 	w.t.Helper()
 	got, err := w.Release(w.t.Context(), key, client, service)
-	if err != nil || got.Credential["accessToken"] != "secret of "+service {
-		w.t.Errorf("%s: got %v, %v", service, got.Credential, err)
+	var answer struct{ AccessToken string }
+	if err != nil || json.Unmarshal(got.Credential, &answer) != nil || answer.AccessToken != "secret of "+service {
+		w.t.Errorf("%s: got %s, %v", service, got.Credential, err)
 	}
 }
 

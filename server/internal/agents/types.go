@@ -7,6 +7,7 @@
 package agents
 
 import (
+	"encoding/json"
 	"time"
 
 	"github.com/google/uuid"
@@ -55,8 +56,8 @@ type Detail struct {
 // Released is where the agent fetches its credential, or the credential itself.
 // Either is a secret, the former for as long as its ticket lives.
 type Released struct {
-	Location   string         // in webhook mode: the webhook's URL with a single-use ticket
-	Credential map[string]any // in platform mode
+	Location   string          // in webhook mode: the webhook's URL with a single-use ticket
+	Credential json.RawMessage // in platform mode
 }
 
 // GrantView is what an agent is told about one of its credential grants.

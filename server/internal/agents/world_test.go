@@ -3,6 +3,7 @@ package agents_test
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -104,7 +105,7 @@ func (n noPlatform) Entrust(context.Context, *custody.Holder, uuid.UUID, *models
 }
 func (noPlatform) Withdraw(context.Context, uuid.UUID, uuid.UUID, uuid.UUID) error { return nil }
 func (noPlatform) Settle(context.Context, *custody.Holder) error                   { return nil }
-func (n noPlatform) ReleaseTo(context.Context, grants.Principal, uuid.UUID) (map[string]any, error) {
+func (n noPlatform) ReleaseTo(context.Context, grants.Principal, uuid.UUID) (json.RawMessage, error) {
 	n.t.Error("a webhook's token was asked of the platform")
 	return nil, nil
 }

@@ -292,7 +292,7 @@ func (s *services) Release(_ context.Context, key string, client audit.Client, s
 		return agents.Released{}, badKey()
 	}
 	if s.status.Mode == models.ModePlatform {
-		return agents.Released{Credential: map[string]any{"serviceName": service, "tokenType": "PlainText", "accessToken": "s3cret"}}, s.called("Release %s %s", service, client.Address)
+		return agents.Released{Credential: json.RawMessage(`{"serviceName":"` + service + `","tokenType":"PlainText","accessToken":"s3cret"}`)}, s.called("Release %s %s", service, client.Address)
 	}
 	return agents.Released{Location: location}, s.called("Release %s %s", service, client.Address)
 }

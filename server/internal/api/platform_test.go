@@ -31,7 +31,7 @@ func TestAReleaseInPlatformModeIsTheCredentialThatNothingKeeps(t *testing.T) {
 	t.Parallel()
 	d := platformDoor(t)
 	got := d.call(t, "GET", "/api/agents/credentials?service=github", "", d.agent()...)
-	if want := `{"accessToken":"s3cret","serviceName":"github","tokenType":"PlainText"}`; got.status != 200 || got.body != want {
+	if want := `{"serviceName":"github","tokenType":"PlainText","accessToken":"s3cret"}`; got.status != 200 || got.body != want {
 		t.Errorf("got %d %s, want 200 %s", got.status, got.body, want)
 	}
 	if got.header.Get("Cache-Control") != "no-store" || got.header.Get("Location") != "" {

@@ -37,7 +37,8 @@ func (a *API) release(c *gin.Context) error {
 		return err
 	}
 	if released.Credential != nil {
-		return ok(c, released.Credential)
+		web.WriteBody(c, http.StatusOK, released.Credential)
+		return nil
 	}
 	c.Writer.Header()["Location"] = []string{released.Location}
 	c.Status(http.StatusTemporaryRedirect)

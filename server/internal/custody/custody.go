@@ -26,4 +26,3 @@ var (
 	// ErrRow: a row whose authentication does not hold.
 	ErrRow = errors.New("custody: a row is not authentic")
 )
-

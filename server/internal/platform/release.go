@@ -2,6 +2,7 @@ package platform
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 
@@ -27,11 +28,11 @@ type held struct {
 }
 
 // ReleaseTo opens a credential with an agent's own key, and returns what its webhook
-// would have answered: the fields without the refresh token, a TOTP secret's current
+// would have answered, as JSON: the fields without the refresh token, a TOTP secret's current
 // code, a minted token of a raw credential. Whether the agent may have it, and that
 // this is on record, is the caller's business; that it can is here. NO_GRANT when
 // nothing was wrapped to this key; TOKEN_NOT_FOUND; VAULT_LOCKED.
-func (s *Service) ReleaseTo(ctx context.Context, p grants.Principal, tokenID uuid.UUID) (map[string]any, error) {
+func (s *Service) ReleaseTo(ctx context.Context, p grants.Principal, tokenID uuid.UUID) (json.RawMessage, error) {
 	if p.Kind != models.GrantAgentKey {
 		return nil, fault.New(fault.ScopeDenied, "Only an agent's key is given credentials here.")
 	}
@@ -47,18 +48,15 @@ func (s *Service) ReleaseTo(ctx context.Context, p grants.Principal, tokenID uui
 			return nil, err
 		}
 	}
-	c, err := s.openHeld(ctx, h, known)
+	answer, err := s.openHeld(ctx, h, known)
 	if err != nil && remembered {
 		// What was remembered may have been replaced a moment ago.
 		if known, err = s.loadHeld(ctx, p.AccountID, key); err != nil {
 			return nil, err
 		}
-		c, err = s.openHeld(ctx, h, known)
+		answer, err = s.openHeld(ctx, h, known)
 	}
-	if err != nil {
-		return nil, err
-	}
-	return s.release(ctx, known.token, c, false)
+	return answer, err
 }
 
 func (s *Service) loadHeld(ctx context.Context, accountID uuid.UUID, key agentCredential) (*held, error) {
@@ -102,28 +100,39 @@ func unavailable(err error) error {
 
 // openHeld opens a credential by the wrap of the agent's slot, or else by the one to
 // its grant, which it then keeps under its slot.
-func (s *Service) openHeld(ctx context.Context, h *custody.Holder, k *held) (credential.Credential, error) {
+func (s *Service) openHeld(ctx context.Context, h *custody.Holder, k *held) (json.RawMessage, error) {
 	if k.locked {
-		return credential.Credential{}, vaultLocked()
+		return nil, vaultLocked()
 	}
 	row := k.keyFor(int64(h.Slot()))
 	if row == nil {
-		return credential.Credential{}, notEntrusted(k.token)
+		return nil, notEntrusted(k.token)
 	}
 	sender, err := s.sender(ctx, row.AccountID, row.SenderID)
 	if err != nil {
-		return credential.Credential{}, err
+		return nil, err
 	}
 	cek, err := h.OpenCredentialKey(row, sender)
 	if err != nil {
-		return credential.Credential{}, s.damaged(err, "key of credential", k.sealed.ID)
+		return nil, s.damaged(err, "key of credential", k.sealed.ID)
 	}
 	defer cek.Clear()
-	c, err := s.decode(cek, &k.token, &k.sealed)
-	if err == nil && row.Form != models.FormSlot {
+	secret, err := cek.Open(&k.token, &k.sealed)
+	if err != nil {
+		return nil, s.damaged(err, "credential", k.sealed.ID)
+	}
+	defer clear(secret)
+	answer, err := credential.ReleaseEncoded(ctx, secret, s.toAgent(k.token))
+	if err != nil {
+		return nil, refusedRelease(err)
+	}
+	if row.Form != models.FormSlot {
 		err = s.keepCEK(ctx, h, cek, row)
 	}
-	return c, err
+	if err != nil {
+		return nil, err
+	}
+	return answer, nil
 }
 
 // keyFor is the wrap to open with: that of a slot before that of the grant, and only

@@ -21,7 +21,7 @@ import (
 func (s *Service) Reveal(ctx context.Context, p grants.Principal, client audit.Client, ref Ref) (map[string]any, error) {
 	var out map[string]any
 	err := s.reveal(ctx, p, client, ref, "", func(ctx context.Context, t models.Token, c credential.Credential) (err error) {
-		out, err = s.release(ctx, t, c, true)
+		out, err = s.shown(ctx, t, c)
 		return err
 	})
 	return out, err
@@ -132,18 +132,21 @@ func (s *Service) decode(cek custody.CEK, t *models.Token, sealed *models.Creden
 	return credential.Decode(secret)
 }
 
-// release is what leaves of a credential, with what its token says for people.
-func (s *Service) release(ctx context.Context, t models.Token, c credential.Credential, owner bool) (map[string]any, error) {
-	out, err := credential.Release(ctx, c, credential.ReleaseOptions{
-		Service: t.ServiceName, Now: s.deps.Now(), Minters: s.deps.Minters, Client: s.deps.Client, RefreshToken: owner,
-	})
+// shown is what its owner sees of a credential, with what its token says for people.
+func (s *Service) shown(ctx context.Context, t models.Token, c credential.Credential) (map[string]any, error) {
+	options := s.toAgent(t)
+	options.RefreshToken = true
+	out, err := credential.Release(ctx, c, options)
 	if err != nil {
 		return nil, refusedRelease(err)
 	}
-	if owner {
-		out[credential.MetaDisplayName], out[credential.MetaNotes], out[credential.MetaTags] = t.DisplayName, t.Notes, t.Tags
-	}
+	out[credential.MetaDisplayName], out[credential.MetaNotes], out[credential.MetaTags] = t.DisplayName, t.Notes, t.Tags
 	return out, nil
+}
+
+// toAgent is how a credential is released to an agent.
+func (s *Service) toAgent(t models.Token) credential.ReleaseOptions {
+	return credential.ReleaseOptions{Service: t.ServiceName, Now: s.deps.Now(), Minters: s.deps.Minters, Client: s.deps.Client}
 }
 
 // refusedRelease turns what package credential says of a release into a fault.

@@ -81,7 +81,11 @@ func (m *mover) released(p grants.Principal, a models.Agent, service, want strin
 	t, err := m.platform.Token(m.t.Context(), m.again(), platform.Ref{Service: service})
 	m.must(err)
 	m.granted(a, t)
-	got, err := m.platform.ReleaseTo(m.t.Context(), p, t.ID)
+	body, err := m.platform.ReleaseTo(m.t.Context(), p, t.ID)
+	var got map[string]any
+	if err == nil {
+		err = json.Unmarshal(body, &got)
+	}
 	if err != nil || got["accessToken"] != want {
 		m.t.Errorf("the agent's %s: %v, %v, want %q", service, got["accessToken"], err, want)
 	}

@@ -88,12 +88,16 @@ func ConflictWith(c *gin.Context, failure *fault.Error) {
 // WriteJSON answers with v. An error means that nothing was written.
 func WriteJSON(c *gin.Context, status int, v any) error {
 	body, err := json.Marshal(v)
-	if err != nil {
-		return err
+	if err == nil {
+		WriteBody(c, status, body)
 	}
+	return err
+}
+
+// WriteBody is WriteJSON for what is JSON already.
+func WriteBody(c *gin.Context, status int, body []byte) {
 	c.Writer.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	c.Data(status, "application/json", body)
-	return nil
 }
 
 // NoContent answers 204.
