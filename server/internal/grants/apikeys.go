@@ -39,6 +39,9 @@ func (s *Service) CreateKey(ctx context.Context, p Principal, c audit.Client, in
 	if err := requireAll(p, in.Scopes); err != nil {
 		return Issued{}, err
 	}
+	if err := outlive(p, in.ExpiresAt); err != nil {
+		return Issued{}, err
+	}
 	issue := IssueInput{
 		AccountID: p.AccountID, Kind: models.GrantAPIKey, Label: in.Name, Scopes: in.Scopes, Client: c.UserAgent, Address: c.Address,
 	}
@@ -70,6 +73,15 @@ func (s *Service) CreateKey(ctx context.Context, p Principal, c audit.Client, in
 		return Issued{}, err
 	}
 	return issued, nil
+}
+
+// outlive refuses an API key that expires a key that lasts longer (nil: until
+// revoked): it would go on as that one.
+func outlive(p Principal, end *time.Time) error {
+	if p.Kind != models.GrantAPIKey || p.ExpiresAt.IsZero() || end != nil && !end.After(p.ExpiresAt) {
+		return nil
+	}
+	return fault.New(fault.ScopeDenied, "An API key makes no key that lasts longer than itself: this one expires at %s.", p.ExpiresAt.UTC().Format(time.RFC3339))
 }
 
 // normalize checks the input and brings it to its stored form: scopes in their
@@ -157,6 +169,9 @@ func (s *Service) RotateKey(ctx context.Context, p Principal, c audit.Client, id
 		return Issued{}, fault.New(fault.Conflict, "Only API keys are rotated here. %s", hint(g.Kind))
 	}
 	if err := requireAll(p, g.Scopes); err != nil {
+		return Issued{}, err
+	}
+	if err := outlive(p, g.ExpiresAt); err != nil {
 		return Issued{}, err
 	}
 	var d draft

@@ -100,6 +100,47 @@ func TestABadAPIKeyIsNotMade(t *testing.T) {
 	})
 }
 
+func TestAnAPIKeyMakesNoneThatOutlivesIt(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		h := newHouse(t, s)
+		p := h.session()
+		end := time.Now().Add(24 * time.Hour).Truncate(time.Second)
+		issued, err := h.CreateKey(t.Context(), p, client, grants.CreateKeyInput{Name: "maker", Scopes: []string{grants.GrantsWrite}, ExpiresAt: &end})
+		if err != nil {
+			t.Fatal(err)
+		}
+		maker, err := h.Authenticate(t.Context(), issued.Token.Reveal(), models.GrantAPIKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		create := func(by grants.Principal, end *time.Time) error {
+			_, err := h.CreateKey(t.Context(), by, client, grants.CreateKeyInput{Name: "n", Scopes: []string{grants.GrantsWrite}, ExpiresAt: end})
+			return err
+		}
+		later, sooner := end.Add(time.Second), end.Add(-time.Hour)
+		h.refuses("until revoked", fault.ScopeDenied, "", func() error { return create(maker, nil) })
+		h.refuses("a second longer", fault.ScopeDenied, "", func() error { return create(maker, &later) })
+		lasting := h.key(p, grants.GrantsWrite)
+		h.refuses("rotating one that lasts longer", fault.ScopeDenied, "", func() error {
+			_, err := h.RotateKey(t.Context(), maker, client, lasting.GrantID)
+			return err
+		})
+		for what, good := range map[string]func() error{
+			"as long":                 func() error { return create(maker, &end) },
+			"shorter":                 func() error { return create(maker, &sooner) },
+			"by a key without an end": func() error { return create(lasting, nil) },
+		} {
+			if err := good(); err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if _, err := h.RotateKey(t.Context(), maker, client, maker.GrantID); err != nil {
+			t.Errorf("rotating itself: %v", err)
+		}
+	})
+}
+
 func TestAnAPIKeyGivesNoScopeThatItLacks(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
