@@ -1,7 +1,9 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
+	"slices"
 	"testing"
 
 	"github.com/google/uuid"
@@ -315,5 +317,32 @@ func TestWhatAGrantWrappedOfOtherVaultsIsFound(t *testing.T) {
 		if got, err := s.SentElsewhere(t.Context(), newAccount(t, s).ID, sender, uuid.Nil); err != nil || got {
 			t.Errorf("another account: %v, %v", got, err)
 		}
+	})
+}
+
+func TestGrantedTokensAreThoseThatAgentsHaveToDoWith(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		v, other := newPlatformVault(t, s), newPlatformVault(t, s)
+		v.credential(t, s, "nobody's", nil)
+		held, granted := v.credential(t, s, "held", nil), v.credential(t, s, "granted", nil)
+		v.agentKey(t, s, held, 0)
+		v.agentKey(t, s, held, 1)
+		a := filled[models.Agent](t)
+		a.AccountID = v.AccountID
+		ok(t, s.CreateAgent(t.Context(), &a))
+		g := filled[models.CredentialGrant](t)
+		g.AccountID, g.AgentID, g.TokenID = v.AccountID, a.ID, granted.ID
+		ok(t, s.PutCredentialGrant(t.Context(), &g))
+		other.agentKey(t, s, other.credential(t, s, "another's", nil), 0)
+
+		got, err := s.GrantedTokens(t.Context(), v.AccountID, v.ID)
+		ok(t, err)
+		want := []uuid.UUID{held.ID, granted.ID}
+		slices.SortFunc(want, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+		same(t, "granted tokens", got, want)
+		got, err = s.GrantedTokens(t.Context(), other.AccountID, v.ID)
+		ok(t, err)
+		same(t, "of another account", len(got), 0)
 	})
 }

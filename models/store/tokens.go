@@ -88,3 +88,14 @@ func (s *Store) DeleteToken(ctx context.Context, accountID, vaultID uuid.UUID, s
 		return affected(result, "token %q", service)
 	}, accountID)
 }
+
+// GrantedTokens lists, by id, the tokens of a vault that an agent was granted, expired
+// grants too, or has a key of.
+func (s *Store) GrantedTokens(ctx context.Context, accountID, vaultID uuid.UUID) ([]uuid.UUID, error) {
+	var ids []uuid.UUID
+	err := s.view(ctx).Raw(`SELECT t.id FROM tokens t WHERE t.account_id = ? AND t.vault_id = ? AND (
+			EXISTS (SELECT 1 FROM credential_keys k WHERE k.account_id = t.account_id AND k.credential_id = t.id)
+			OR EXISTS (SELECT 1 FROM credential_grants g WHERE g.account_id = t.account_id AND g.token_id = t.id))
+		ORDER BY t.id`, accountID, vaultID).Scan(&ids).Error
+	return ids, failed(err, "granted tokens of vault %s", vaultID)
+}

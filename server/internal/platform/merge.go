@@ -16,6 +16,7 @@ import (
 type arrival struct {
 	token      models.Token
 	superseded bool          // it loses its name
+	granted    bool          // to an agent
 	displaces  *models.Token // that loses the name to it
 }
 
@@ -62,7 +63,12 @@ func (s *Service) bring(ctx context.Context, h *custody.Holder, j *join, copies 
 	if err != nil {
 		return err
 	}
+	granted, err := s.grantedIn(ctx, j.left.AccountID, j.left.ID)
+	if err != nil {
+		return err
+	}
 	for _, a := range arrivals(coming, there) {
+		a.granted = granted[a.token.ID]
 		c, ok := sealed[a.token.ID]
 		if !ok {
 			return fmt.Errorf("platform: token %s of vault %s has no credential", a.token.ID, j.left.ID)
@@ -113,7 +119,8 @@ func (s *Service) arrive(t *models.Token, a arrival) {
 
 // moveCredential brings a credential, with the agents that were granted it.
 func (s *Service) moveCredential(ctx context.Context, h *custody.Holder, j *join, a arrival, c models.Credential) error {
-	return s.reseal(ctx, h, move{token: a.token, credential: c, from: j.own, to: j.shared, change: func(t *models.Token) { s.arrive(t, a) }})
+	return s.reseal(ctx, h, move{token: a.token, credential: c, from: j.own, to: j.shared, alone: !a.granted,
+		change: func(t *models.Token) { s.arrive(t, a) }})
 }
 
 // copyCredential brings a copy, which is a credential of its own: no agent was

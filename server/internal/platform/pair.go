@@ -93,7 +93,14 @@ func (s *Service) resendCredentialKeys(ctx context.Context, h *custody.Holder, d
 	if err != nil {
 		return err
 	}
+	granted, err := s.grantedIn(ctx, v.AccountID, v.ID)
+	if err != nil {
+		return err
+	}
 	for _, c := range sealed {
+		if !granted[c.ID] {
+			continue
+		}
 		rows, err := s.deps.Wraps.CredentialKeys(ctx, c.AccountID, c.ID)
 		if err != nil {
 			return err

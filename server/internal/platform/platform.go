@@ -80,6 +80,8 @@ type Tokens interface {
 	VaultTokens(ctx context.Context, accountID, vaultID uuid.UUID) ([]models.Token, error)
 	CountTokens(ctx context.Context, accountID, vaultID uuid.UUID) (int64, error)
 	UpdateToken(ctx context.Context, t *models.Token) error
+	// GrantedTokens are those of a vault that agents were granted or have keys of.
+	GrantedTokens(ctx context.Context, accountID, vaultID uuid.UUID) ([]uuid.UUID, error)
 }
 
 // Escrows stores vaults' keys in transit between grants.

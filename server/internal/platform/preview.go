@@ -95,8 +95,15 @@ func (s *Service) previewLeaving(ctx context.Context, view *Preview, own models.
 	if view.Copies {
 		return nil
 	}
+	granted, err := s.grantedIn(ctx, own.AccountID, *own.VaultID)
+	if err != nil {
+		return err
+	}
 	agents := map[uuid.UUID]bool{}
 	for _, t := range view.Own {
+		if !granted[t.ID] {
+			continue
+		}
 		with, err := s.agentsOf(ctx, t.AccountID, t.ID)
 		if err != nil {
 			return err

@@ -21,6 +21,8 @@ type move struct {
 	token      models.Token // as stored
 	credential models.Credential
 	from, to   custody.DEK
+	// alone: no agent was granted it, nor has a key of it.
+	alone bool
 	// change says what becomes of the token; nil: nothing but its vault.
 	change func(t *models.Token)
 }
@@ -66,7 +68,21 @@ func (s *Service) reseal(ctx context.Context, h *custody.Holder, m move) error {
 			return err
 		}
 	}
+	if m.alone {
+		return nil
+	}
 	return s.rewrap(ctx, h, cek, &sealed)
+}
+
+// grantedIn are the credentials of a vault that agents were granted or have keys of:
+// most have none, and to ask of each takes long. The vault must be locked.
+func (s *Service) grantedIn(ctx context.Context, accountID, vaultID uuid.UUID) (map[uuid.UUID]bool, error) {
+	ids, err := s.deps.Tokens.GrantedTokens(ctx, accountID, vaultID)
+	granted := make(map[uuid.UUID]bool, len(ids))
+	for _, id := range ids {
+		granted[id] = true
+	}
+	return granted, err
 }
 
 // rewrap replaces all wraps of a credential's key by one for each agent that was

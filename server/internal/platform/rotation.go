@@ -161,8 +161,12 @@ func (s *Service) resealAll(ctx context.Context, h *custody.Holder, v models.Vau
 	if err != nil {
 		return err
 	}
+	granted, err := s.grantedIn(ctx, v.AccountID, v.ID)
+	if err != nil {
+		return err
+	}
 	for _, c := range sealed {
-		err := s.reseal(ctx, h, move{token: byID[c.ID], credential: c, from: from, to: to})
+		err := s.reseal(ctx, h, move{token: byID[c.ID], credential: c, from: from, to: to, alone: !granted[c.ID]})
 		if err != nil && !errors.Is(err, errUnreadable) {
 			return err
 		}
