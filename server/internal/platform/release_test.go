@@ -217,7 +217,7 @@ func TestAnAgentIsGivenCodesAndMintedTokensAndNeverTheRefreshToken(t *testing.T)
 			"oauth": {`{"tokenType": "OAuth", "accessToken": "acc", "refreshToken": "ref-secret", "scope": "x"}`,
 				map[string]any{"accessToken": "acc", "scope": "x", "tokenType": "OAuth", "serviceName": "oauth", "refreshToken": nil}, "ref-secret"},
 			"totp": {`{"tokenType": "TOTP", "totpSecret": "JBSWY3DPEHPK3PXP"}`,
-				map[string]any{"tokenType": "TOTP", "totpGenerated": true, "digits": 6, "period": 30, "totpSecret": nil}, "JBSWY3DPEHPK3PXP"},
+				map[string]any{"tokenType": "TOTP", "totpGenerated": true, "digits": 6.0, "period": 30.0, "totpSecret": nil}, "JBSWY3DPEHPK3PXP"},
 			"raw": {`{"tokenType": "RawCredential", "accessToken": "raw-secret"}`,
 				map[string]any{"accessToken": "minted", "tokenType": "Bearer", "serviceName": "raw"}, "raw-secret"},
 			"basic":  {`{"tokenType": "Basic", "username": "u", "password": "pw"}`, map[string]any{"username": "u", "password": "pw"}, ""},
