@@ -42,15 +42,15 @@ func (s *Service) ReleaseTo(ctx context.Context, p grants.Principal, tokenID uui
 	}
 	defer h.Clear()
 	key := agentCredential{p.GrantID, tokenID}
-	known, remembered := s.known.Get(key)
-	if !remembered {
+	known, ok := s.known.Get(key)
+	if !ok {
 		if known, err = s.loadHeld(ctx, p.AccountID, key); err != nil {
 			return nil, err
 		}
 	}
 	answer, err := s.openHeld(ctx, h, known)
-	if err != nil && remembered {
-		// What was remembered may have been replaced a moment ago.
+	if code := fault.CodeOf(err); code == fault.Internal || code == fault.NoGrant {
+		// It does not open: what was read may have been replaced a moment ago.
 		if known, err = s.loadHeld(ctx, p.AccountID, key); err != nil {
 			return nil, err
 		}
