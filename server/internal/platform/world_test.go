@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"flag"
 	"log/slog"
 	"os"
 	"strings"
@@ -29,6 +30,11 @@ import (
 func TestMain(m *testing.M) {
 	if os.Getenv(acceptingEnv) != "" {
 		acceptUntilKilled()
+	}
+	if os.Getenv("RAPID_CHECKS") == "" { // make soak sets it; the command line wins
+		if err := flag.Set("rapid.checks", "25"); err != nil {
+			panic(err)
+		}
 	}
 	goleak.VerifyTestMain(m)
 }
