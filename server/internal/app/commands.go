@@ -128,6 +128,23 @@ func (c *serveCommand) Run(in *invocation) error {
 	return server.Run(in.ctx)
 }
 
+// openBeside opens the database and the keyring of a server that may be running; it
+// makes neither.
+func openBeside(ctx context.Context, flags config.Flags) (*store.Store, *custody.Keyring, error) {
+	checked, err := flags.Check(func() (string, error) {
+		return "", errors.New("there are no server keys beside the database, and nothing can be checked without them")
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	keys, err := custody.ParseKeyring(checked.ServerKeys)
+	if err != nil {
+		return nil, nil, fmt.Errorf("TOKENVAULT_SERVER_KEYS: %w", err)
+	}
+	db, err := store.Open(ctx, store.Options{URL: checked.DatabaseURL})
+	return db, keys, err
+}
+
 type auditCommand struct {
 	Verify auditVerifyCommand `cmd:"" help:"Recompute every stream's hash chain and check its signed checkpoints; needs no running server."`
 }
@@ -137,17 +154,7 @@ type auditVerifyCommand struct {
 }
 
 func (c *auditVerifyCommand) Run(in *invocation) error {
-	checked, err := c.Check(func() (string, error) {
-		return "", errors.New("there are no server keys beside the database, and checkpoints cannot be checked without them")
-	})
-	if err != nil {
-		return err
-	}
-	keys, err := custody.ParseKeyring(checked.ServerKeys)
-	if err != nil {
-		return fmt.Errorf("TOKENVAULT_SERVER_KEYS: %w", err)
-	}
-	db, err := store.Open(in.ctx, store.Options{URL: checked.DatabaseURL})
+	db, keys, err := openBeside(in.ctx, c.Flags)
 	if err != nil {
 		return err
 	}
@@ -183,17 +190,7 @@ type keysCommand struct {
 // Run prints a line for each key: those of the keyring, and those that something
 // is still under.
 func (c *keysCommand) Run(in *invocation) error {
-	checked, err := c.Check(func() (string, error) {
-		return "", errors.New("there are no server keys beside the database")
-	})
-	if err != nil {
-		return err
-	}
-	keys, err := custody.ParseKeyring(checked.ServerKeys)
-	if err != nil {
-		return fmt.Errorf("TOKENVAULT_SERVER_KEYS: %w", err)
-	}
-	db, err := store.Open(in.ctx, store.Options{URL: checked.DatabaseURL})
+	db, keys, err := openBeside(in.ctx, c.Flags)
 	if err != nil {
 		return err
 	}
