@@ -40,12 +40,12 @@ func (s *Store) Escrows(ctx context.Context, accountID uuid.UUID) ([]models.Escr
 	return escrows, failed(err, "escrows of account %s", accountID)
 }
 
-// PendingEscrows lists the escrows of a vault that wait for an answer, oldest
+// PendingEscrows lists the escrows of an account that wait for an answer, oldest
 // first. They may have expired.
-func (s *Store) PendingEscrows(ctx context.Context, accountID, vaultID uuid.UUID) ([]models.Escrow, error) {
+func (s *Store) PendingEscrows(ctx context.Context, accountID uuid.UUID) ([]models.Escrow, error) {
 	var escrows []models.Escrow
-	err := s.view(ctx).Where("account_id = ? AND vault_id = ? AND state = 'pending'", accountID, vaultID).Order("id").Find(&escrows).Error
-	return escrows, failed(err, "escrows of vault %s", vaultID)
+	err := s.view(ctx).Where("account_id = ? AND state = 'pending'", accountID).Order("id").Find(&escrows).Error
+	return escrows, failed(err, "pending escrows of account %s", accountID)
 }
 
 // ExpiredEscrows lists escrows of all accounts that wait for an answer though they

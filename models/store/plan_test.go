@@ -74,7 +74,7 @@ func TestHotStatementsUseTheirIndexes(t *testing.T) {
 		"SuccessorSeen":   s.SuccessorSeen(t.Context(), account, account, 1, at),
 		"Escrow":          first(s.Escrow(t.Context(), account, account)),
 		"Escrows":         first(s.Escrows(t.Context(), account)),
-		"PendingEscrows":  first(s.PendingEscrows(t.Context(), account, account)),
+		"PendingEscrows":  first(s.PendingEscrows(t.Context(), account)),
 		"ExpiredEscrows":  first(s.ExpiredEscrows(t.Context(), at, 10)),
 		"CredentialForAgent": s.InTx(t.Context(), func(ctx context.Context) error { // as SQLite asks it
 			return fourth(s.CredentialForAgent(ctx, account, account, account))

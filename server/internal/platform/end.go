@@ -205,12 +205,12 @@ func (s *Service) heldByAgent(ctx context.Context, accountID, id uuid.UUID) (boo
 // cancelEscrows ends those pending escrows of an account that match: their keys
 // are erased.
 func (s *Service) cancelEscrows(ctx context.Context, accountID uuid.UUID, match func(models.Escrow) bool) error {
-	all, err := s.deps.Escrows.Escrows(ctx, accountID)
+	pending, err := s.deps.Escrows.PendingEscrows(ctx, accountID)
 	if err != nil {
 		return err
 	}
-	for _, e := range all {
-		if e.State != models.EscrowPending || !match(e) {
+	for _, e := range pending {
+		if !match(e) {
 			continue
 		}
 		e, err := s.deps.Escrows.LockEscrow(ctx, accountID, e.ID)

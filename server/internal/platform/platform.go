@@ -90,7 +90,7 @@ type Escrows interface {
 	Escrow(ctx context.Context, accountID, id uuid.UUID) (models.Escrow, error)
 	LockEscrow(ctx context.Context, accountID, id uuid.UUID) (models.Escrow, error)
 	Escrows(ctx context.Context, accountID uuid.UUID) ([]models.Escrow, error)
-	PendingEscrows(ctx context.Context, accountID, vaultID uuid.UUID) ([]models.Escrow, error)
+	PendingEscrows(ctx context.Context, accountID uuid.UUID) ([]models.Escrow, error)
 	ExpiredEscrows(ctx context.Context, at time.Time, limit int) ([]models.Escrow, error)
 }
 
