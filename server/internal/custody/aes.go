@@ -1,13 +1,13 @@
 package custody
 
 import (
-	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/subtle"
 	"encoding/binary"
 	"fmt"
 	"io"
+	"sync"
 )
 
 const (
@@ -42,8 +42,8 @@ func seal(random io.Reader, key, plain, associated []byte) ([]byte, error) {
 	return aead.Seal(sealed, sealed, plain, associated), nil
 }
 
-// open is what seal sealed, or ErrOpen.
-func open(key, sealed, associated []byte) ([]byte, error) {
+// open is what seal sealed, or ErrOpen. It is written to room, which roomFor made.
+func open(room, key, sealed, associated []byte) ([]byte, error) {
 	aead, err := newGCM(key)
 	if err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func open(key, sealed, associated []byte) ([]byte, error) {
 	if len(sealed) < nonceSize+tagSize {
 		return nil, ErrOpen
 	}
-	plain, err := aead.Open(nil, sealed[:nonceSize], sealed[nonceSize:], associated)
+	plain, err := aead.Open(room, sealed[:nonceSize], sealed[nonceSize:], associated)
 	if err != nil {
 		return nil, ErrOpen
 	}
@@ -67,8 +67,9 @@ func wrap(kek, key []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := work{check: checkValue, key: [keySize]byte(key)}
-	defer w.clear()
+	w := takeWork()
+	defer w.put()
+	w.check, w.key = checkValue, [keySize]byte(key)
 	w.wrap(block)
 	out := append(make([]byte, 0, wrappedSize), w.check[:]...)
 	return append(out, w.key[:]...), nil
@@ -76,24 +77,25 @@ func wrap(kek, key []byte) ([]byte, error) {
 
 // unwrap is the key that wrap wrapped, or ErrOpen: AES-KW checks itself. The
 // caller clears it.
-func unwrap(kek, wrapped []byte) ([]byte, error) {
+func unwrap(kek, wrapped []byte) (key, error) {
 	if len(kek) != keySize {
-		return nil, errCleared
+		return key{}, errCleared
 	}
 	if len(wrapped) != wrappedSize {
-		return nil, ErrOpen
+		return key{}, ErrOpen
 	}
 	block, err := aes.NewCipher(kek)
 	if err != nil {
-		return nil, err
+		return key{}, err
 	}
-	w := work{check: [8]byte(wrapped), key: [keySize]byte(wrapped[8:])}
-	defer w.clear()
+	w := takeWork()
+	defer w.put()
+	w.check, w.key = [8]byte(wrapped), key(wrapped[8:])
 	w.unwrap(block)
 	if subtle.ConstantTimeCompare(w.check[:], checkValue[:]) != 1 {
-		return nil, ErrOpen
+		return key{}, ErrOpen
 	}
-	return bytes.Clone(w.key[:]), nil
+	return w.key, nil
 }
 
 // A work is the state of AES-KW (RFC 3394 section 2.2) for a key of 32 bytes: its A
@@ -103,7 +105,7 @@ func unwrap(kek, wrapped []byte) ([]byte, error) {
 // release. (docs/adr/0018.)
 type work struct {
 	check [8]byte
-	key   [keySize]byte
+	key   key
 	block [aes.BlockSize]byte
 }
 
@@ -139,4 +141,20 @@ func (w *work) unwrap(kek cipher.Block) {
 	}
 }
 
-func (w *work) clear() { *w = work{} }
+// works are used again: a block cipher's argument cannot be on the stack.
+var works = sync.Pool{New: func() any { return new(work) }}
+
+func takeWork() *work {
+	w, _ := works.Get().(*work)
+	return w
+}
+
+// put clears the work, too.
+func (w *work) put() {
+	*w = work{}
+	works.Put(w)
+}
+
+// roomFor is room for what open opens. It is made outside work with keys, because it
+// outlives that.
+func roomFor(sealed []byte) []byte { return make([]byte, 0, max(0, len(sealed)-nonceSize-tagSize)) }

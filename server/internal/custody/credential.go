@@ -46,7 +46,8 @@ func (c CEK) Open(t *models.Token, cr *models.Credential) (secret []byte, err er
 		return nil, ErrOpen
 	}
 	context := credentialContext(t, cr)
-	within(func() { secret, err = open(c.bytes(), cr.Sealed, context) })
+	room := roomFor(cr.Sealed)
+	within(func() { secret, err = open(room, c.bytes(), cr.Sealed, context) })
 	return secret, err
 }
 
@@ -109,19 +110,20 @@ func (h *Holder) OpenCredentialKey(row *models.CredentialKey, sender *models.Gra
 	if row.AccountID != h.grant.AccountID || row.GrantID != h.grant.ID || h.grant.Kind != models.GrantAgentKey {
 		return CEK{}, ErrOpen
 	}
-	salt := h.claims.saltOf(row.CredentialID, row.Epoch)
+	salt, secret := h.claims.saltOf(row.CredentialID, row.Epoch), blankSecret()
 	within(func() {
-		var key []byte
+		var cek key
 		switch {
 		case row.Form == models.FormSlot && row.Slot == int64(h.claims.Slot):
-			key, err = h.claims.unwrap(row.Wrapped, forCEK, salt)
+			cek, err = h.claims.unwrap(row.Wrapped, forCEK, salt)
 		case row.Form == models.FormShared && row.Slot == models.WholeGrant:
-			key, err = h.openShared(row.Wrapped, row.SenderID, sender, sharedCEK, row.CredentialID[:], number(row.Epoch))
+			cek, err = h.openShared(row.Wrapped, row.SenderID, sender, sharedCEK, row.CredentialID[:], number(row.Epoch))
 		default:
 			err = ErrOpen
 		}
 		if err == nil {
-			c = CEK{holdSecret(key), row.CredentialID, row.Epoch}
+			secret.fill(&cek)
+			c = CEK{secret, row.CredentialID, row.Epoch}
 		}
 	})
 	return c, err

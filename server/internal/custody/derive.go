@@ -1,62 +1,56 @@
 package custody
 
-import (
-	"bytes"
-	"crypto/sha256"
-	"hash"
-)
+import "crypto/sha256"
 
-// A derivation is the workspace of HKDF-SHA-256 (RFC 5869) over HMAC (RFC 2104). It
-// is here, and not the standard library's, because that one makes some twenty
+// A key is key material on the stack, where work with keys is erased.
+type key = [keySize]byte
+
+// derive is HKDF-SHA-256 (RFC 5869) to keySize bytes, which is one block of it. No
+// key derives from nothing, which is what a cleared Secret has.
+//
+// It is here, and not the standard library's, because that one makes some twenty
 // allocations a key, each with key material in it that nobody outside can clear;
-// erasing them in the runtime cost more than deriving. (docs/adr/0018.)
-type derivation struct {
-	pad   [sha256.BlockSize]byte
-	inner [sha256.Size]byte
-	prk   [sha256.Size]byte
-	out   [sha256.Size]byte
-	first [1]byte
-}
-
-// derive is HKDF-SHA-256 to keySize bytes, which is one block of it. No key derives
-// from nothing, which is what a cleared Secret has.
-func derive(secret, salt []byte, info string) ([]byte, error) {
+// erasing them in the runtime cost more than deriving. This one makes none: all that
+// it needs is on the stack. (docs/adr/0018.)
+func derive(secret, salt []byte, info string) (key, error) {
 	if len(secret) == 0 {
-		return nil, errCleared
+		return key{}, errCleared
 	}
-	d, h := &derivation{first: [1]byte{1}}, sha256.New()
-	defer func() {
-		*d = derivation{}
-		h.Reset()
-	}()
-	d.mac(h, &d.prk, salt, secret)                       // section 2.2, extract
-	d.mac(h, &d.out, d.prk[:], []byte(info), d.first[:]) // section 2.3, expand: T(1)
-	return bytes.Clone(d.out[:]), nil
+	var d derivation
+	defer d.clear()
+	prk := d.mac(salt, append(d.message(), secret...))                     // section 2.2, extract
+	out := d.mac(prk[:], append(append(d.message(), info...), firstBlock)) // section 2.3, expand: T(1)
+	clear(prk[:])
+	return out, nil
 }
 
-// mac is HMAC-SHA-256 of the parts, one after the other.
-func (d *derivation) mac(h hash.Hash, out *[sha256.Size]byte, key []byte, parts ...[]byte) {
-	if len(key) > len(d.pad) {
-		h.Reset()
-		h.Write(key)
-		key = h.Sum(d.inner[:0])
+const firstBlock = 1
+
+// A derivation is the workspace of HMAC-SHA-256 (RFC 2104). Its messages are as short
+// as contexts and keys are; longer ones are right, too, but cost an allocation.
+type derivation struct{ inner [512]byte }
+
+// message is what mac's message is appended to.
+func (d *derivation) message() []byte { return d.inner[:sha256.BlockSize] }
+
+// mac is HMAC-SHA-256 of a message.
+func (d *derivation) mac(k, message []byte) key {
+	var outer [sha256.BlockSize + sha256.Size]byte
+	if len(k) > sha256.BlockSize {
+		short := sha256.Sum256(k)
+		copy(outer[:], short[:])
+	} else {
+		copy(outer[:], k)
 	}
-	clear(d.pad[:])
-	copy(d.pad[:], key)
-	for i := range d.pad {
-		d.pad[i] ^= 0x36
+	for i := range sha256.BlockSize {
+		message[i] = outer[i] ^ 0x36
+		outer[i] ^= 0x5c
 	}
-	h.Reset()
-	h.Write(d.pad[:])
-	for _, part := range parts {
-		h.Write(part)
-	}
-	h.Sum(d.inner[:0])
-	for i := range d.pad {
-		d.pad[i] ^= 0x36 ^ 0x5c
-	}
-	h.Reset()
-	h.Write(d.pad[:])
-	h.Write(d.inner[:])
-	h.Sum(out[:0])
+	sum := sha256.Sum256(message)
+	copy(outer[sha256.BlockSize:], sum[:])
+	sum = sha256.Sum256(outer[:])
+	clear(outer[:])
+	return sum
 }
+
+func (d *derivation) clear() { *d = derivation{} }

@@ -38,10 +38,12 @@ func (h *Holder) OpenEscrow(e *models.Escrow, from *models.Grant) (d DEK, err er
 	if e.ToID != h.grant.ID || e.AccountID != h.grant.AccountID || e.State != models.EscrowPending || !h.grant.Kind.Shares() {
 		return DEK{}, ErrOpen
 	}
+	secret := blankSecret()
 	within(func() {
-		var key []byte
-		if key, err = h.openShared(e.Wrapped, &e.FromID, from, sharedEscrow, e.ID[:], e.VaultID[:], number(e.Generation)); err == nil {
-			d = DEK{holdSecret(key), e.VaultID, e.Generation}
+		var dek key
+		if dek, err = h.openShared(e.Wrapped, &e.FromID, from, sharedEscrow, e.ID[:], e.VaultID[:], number(e.Generation)); err == nil {
+			secret.fill(&dek)
+			d = DEK{secret, e.VaultID, e.Generation}
 		}
 	})
 	return d, err

@@ -70,32 +70,32 @@ func (c *Claims) saltOf(id uuid.UUID, number int64) []byte {
 }
 
 // kek is a key-encryption key of this token's slot; the caller clears it.
-func (c *Claims) kek(use keyUse, salt []byte) ([]byte, error) {
+func (c *Claims) kek(use keyUse, salt []byte) (key, error) {
 	kind := tokenKindOf(func(k *tokenKind) bool { return k.kind == c.Kind })
 	if kind == nil {
-		return nil, fmt.Errorf("custody: grants of kind %q have no keys", c.Kind)
+		return key{}, fmt.Errorf("custody: grants of kind %q have no keys", c.Kind)
 	}
 	return derive(c.Secret.bytes(), salt, kind.keks[use])
 }
 
 // wrap puts a key under one of this slot's key-encryption keys.
-func (c *Claims) wrap(key Secret, use keyUse, salt []byte) (models.Opaque, error) {
+func (c *Claims) wrap(secret Secret, use keyUse, salt []byte) (models.Opaque, error) {
 	kek, err := c.kek(use, salt)
 	if err != nil {
 		return nil, err
 	}
-	defer clear(kek)
-	return wrap(kek, key.bytes())
+	defer clear(kek[:])
+	return wrap(kek[:], secret.bytes())
 }
 
 // unwrap is what wrap wrapped; the caller clears it.
-func (c *Claims) unwrap(wrapped models.Opaque, use keyUse, salt []byte) ([]byte, error) {
+func (c *Claims) unwrap(wrapped models.Opaque, use keyUse, salt []byte) (key, error) {
 	kek, err := c.kek(use, salt)
 	if err != nil {
-		return nil, err
+		return key{}, err
 	}
-	defer clear(kek)
-	return unwrap(kek, wrapped)
+	defer clear(kek[:])
+	return unwrap(kek[:], wrapped)
 }
 
 // NewGrantKey draws a grant's X25519 key pair and wraps the private key
@@ -106,11 +106,11 @@ func (c *Claims) NewGrantKey(random io.Reader) (public []byte, wrapped models.Op
 }
 
 func (c *Claims) newGrantKey(random io.Reader) ([]byte, models.Opaque, error) {
-	private, err := newSecret(random)
-	if err != nil {
+	private := blankSecret()
+	defer private.Clear()
+	if err := private.draw(random); err != nil {
 		return nil, nil, err
 	}
-	defer private.Clear()
 	pair, err := ecdh.X25519().NewPrivateKey(private.bytes())
 	if err != nil {
 		return nil, nil, err
@@ -137,9 +137,9 @@ func (c *Claims) WrapGrantKey(private PrivateKey) (wrapped models.Opaque, err er
 func (c *Claims) Unlock(wrapped models.Opaque) (err error) {
 	salt := c.salt()
 	within(func() {
-		var private []byte
+		var private key
 		private, err = c.unwrap(wrapped, forPrivateKey, salt)
-		clear(private)
+		clear(private[:])
 	})
 	return err
 }

@@ -107,15 +107,16 @@ func (h *Holder) openPrivate() (PrivateKey, error) {
 	if h.private.bytes() != nil {
 		return h.private, nil
 	}
-	key, err := h.claims.unwrap(h.wrapped, forPrivateKey, h.claims.salt())
+	private, err := h.claims.unwrap(h.wrapped, forPrivateKey, h.claims.salt())
 	if err != nil {
 		return PrivateKey{}, err
 	}
-	defer clear(key)
-	pair, err := ecdh.X25519().NewPrivateKey(key)
+	defer clear(private[:])
+	pair, err := ecdh.X25519().NewPrivateKey(private[:])
 	if err != nil || subtle.ConstantTimeCompare(pair.PublicKey().Bytes(), h.grant.PublicKey) != 1 {
 		return PrivateKey{}, ErrOpen
 	}
-	h.private = PrivateKey{holdSecret(key), h.grant.ID}
+	h.private = PrivateKey{blankSecret(), h.grant.ID}
+	h.private.fill(&private)
 	return h.private, nil
 }

@@ -58,18 +58,14 @@ func ParseKeyring(text string) (*Keyring, error) {
 
 func expand(master []byte) (*serverKey, error) {
 	k := &serverKey{master: master}
-	var err error
-	if k.rows.key, err = derive(master, nil, "tokenvault/row/v1"); err != nil {
-		return nil, err
-	}
-	if k.seal, err = derive(master, nil, webhookSecretLabel); err != nil {
-		return nil, err
-	}
-	if k.audit, err = derive(master, nil, "tokenvault/audit-checkpoint/v1"); err != nil {
-		return nil, err
-	}
-	if k.password, err = derive(master, nil, passwordLabel); err != nil {
-		return nil, err
+	for label, to := range map[string]*[]byte{
+		"tokenvault/row/v1": &k.rows.key, webhookSecretLabel: &k.seal, "tokenvault/audit-checkpoint/v1": &k.audit, passwordLabel: &k.password,
+	} {
+		own, err := derive(master, nil, label)
+		if err != nil {
+			return nil, err
+		}
+		*to = own[:]
 	}
 	return k, nil
 }

@@ -32,7 +32,7 @@ func (k *Keyring) OpenWebhookSecret(b *models.Binding) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return open(key.seal, b.SealedSecret, bindingContext(b))
+	return open(nil, key.seal, b.SealedSecret, bindingContext(b))
 }
 
 func bindingContext(b *models.Binding) []byte {

@@ -23,24 +23,33 @@ type Secret struct {
 }
 
 type material struct {
-	key     [keySize]byte
+	key     key
 	cleared bool // zeros are no key that anyone may use
 }
 
-// holdSecret copies a key of keySize bytes and clears the caller's.
-func holdSecret(key []byte) Secret {
-	m := &material{key: [keySize]byte(key)}
-	clear(key)
+// blankSecret is a secret to be filled in work with keys, where nothing should be
+// allocated: see within. Until then it opens nothing.
+func blankSecret() Secret {
+	m := &material{cleared: true}
 	return Secret{func() *material { return m }}
 }
 
-// newSecret draws a secret.
-func newSecret(random io.Reader) (Secret, error) {
-	key := make([]byte, keySize)
-	if _, err := io.ReadFull(random, key); err != nil {
-		return Secret{}, fmt.Errorf("custody: no randomness: %w", err)
+// fill moves a key into a blank secret: the caller's is cleared.
+func (s Secret) fill(k *key) {
+	m := s.held()
+	m.key, m.cleared = *k, false
+	clear(k[:])
+}
+
+// draw fills a blank secret with randomness.
+func (s Secret) draw(random io.Reader) error {
+	m := s.held()
+	if _, err := io.ReadFull(random, m.key[:]); err != nil {
+		clear(m.key[:])
+		return fmt.Errorf("custody: no randomness: %w", err)
 	}
-	return holdSecret(key), nil
+	m.cleared = false
+	return nil
 }
 
 // Clear overwrites the secret: from here on it opens nothing.

@@ -24,7 +24,7 @@ const (
 // share wraps a key to another grant of the account: a fresh pair (e, E), the
 // holder's pair (s, S); k = HKDF(X25519(e, P) ‖ X25519(s, P), salt = E, P, S;
 // label and context); E ‖ S ‖ AES-KW(k, key).
-func (h *Holder) share(random io.Reader, key Secret, to *models.Grant, label string, fields ...[]byte) (models.Opaque, error) {
+func (h *Holder) share(random io.Reader, secret Secret, to *models.Grant, label string, fields ...[]byte) (models.Opaque, error) {
 	if err := h.ring.CheckGrant(to); err != nil {
 		return nil, err
 	}
@@ -39,11 +39,11 @@ func (h *Holder) share(random io.Reader, key Secret, to *models.Grant, label str
 	if err != nil {
 		return nil, err
 	}
-	ephemeral, err := newSecret(random)
-	if err != nil {
+	ephemeral := blankSecret()
+	defer ephemeral.Clear()
+	if err := ephemeral.draw(random); err != nil {
 		return nil, err
 	}
-	defer ephemeral.Clear()
 	e, err := ecdh.X25519().NewPrivateKey(ephemeral.bytes())
 	if err != nil {
 		return nil, err
@@ -63,8 +63,8 @@ func (h *Holder) share(random io.Reader, key Secret, to *models.Grant, label str
 	if err != nil {
 		return nil, err
 	}
-	defer clear(kek)
-	wrapped, err := wrap(kek, key.bytes())
+	defer clear(kek[:])
+	wrapped, err := wrap(kek[:], secret.bytes())
 	if err != nil {
 		return nil, err
 	}
@@ -73,41 +73,41 @@ func (h *Holder) share(random io.Reader, key Secret, to *models.Grant, label str
 
 // openShared opens what share made for this holder. The sender's public key must
 // be the one that its authentic row has. The caller clears the key.
-func (h *Holder) openShared(wrapped []byte, senderID *uuid.UUID, sender *models.Grant, label string, fields ...[]byte) ([]byte, error) {
+func (h *Holder) openShared(wrapped []byte, senderID *uuid.UUID, sender *models.Grant, label string, fields ...[]byte) (key, error) {
 	if senderID == nil || sender == nil || sender.ID != *senderID || sender.AccountID != h.grant.AccountID || len(wrapped) != sharedSize {
-		return nil, ErrOpen
+		return key{}, ErrOpen
 	}
 	if err := h.ring.CheckGrant(sender); err != nil {
-		return nil, err
+		return key{}, err
 	}
 	ephemeral, static := wrapped[:publicSize], wrapped[publicSize:2*publicSize]
 	if subtle.ConstantTimeCompare(static, sender.PublicKey) != 1 {
-		return nil, ErrOpen
+		return key{}, ErrOpen
 	}
 	private, err := h.openPrivate()
 	if err != nil {
-		return nil, err
+		return key{}, err
 	}
 	p, err := ecdh.X25519().NewPrivateKey(private.bytes())
 	if err != nil {
-		return nil, err
+		return key{}, err
 	}
 	one, err := agree(p, ephemeral)
 	if err != nil {
-		return nil, err
+		return key{}, err
 	}
 	defer clear(one)
 	two, err := agree(p, static)
 	if err != nil {
-		return nil, err
+		return key{}, err
 	}
 	defer clear(two)
 	kek, err := wrapKey(one, two, ephemeral, h.grant.PublicKey, static, wrapContext(label, sender.ID, h.grant.ID, fields...))
 	if err != nil {
-		return nil, err
+		return key{}, err
 	}
-	defer clear(kek)
-	return unwrap(kek, wrapped[2*publicSize:])
+	defer clear(kek[:])
+	return unwrap(kek[:], wrapped[2*publicSize:])
 }
 
 // agree is X25519 (RFC 7748): ErrOpen of a public key that is none, or of low
@@ -129,7 +129,7 @@ func wrapContext(label string, from, to uuid.UUID, fields ...[]byte) []byte {
 }
 
 // wrapKey derives the key of a wrap; the caller clears it.
-func wrapKey(one, two, ephemeral, recipient, static, context []byte) ([]byte, error) {
+func wrapKey(one, two, ephemeral, recipient, static, context []byte) (key, error) {
 	secret := append(append(make([]byte, 0, 2*keySize), one...), two...)
 	defer clear(secret)
 	return derive(secret, encode("", ephemeral, recipient, static), string(encode(wrapLabel, context)))

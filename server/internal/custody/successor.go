@@ -16,10 +16,10 @@ func (h *Holder) SealSuccessor(random io.Reader, next uint32, text string) (mode
 	}
 	var err error
 	within(func() {
-		var key []byte
-		if key, err = derive(h.claims.Secret.bytes(), nil, successorLabel); err == nil {
-			row.Sealed, err = seal(random, key, []byte(text), successorContext(&row))
-			clear(key)
+		var own key
+		if own, err = derive(h.claims.Secret.bytes(), nil, successorLabel); err == nil {
+			row.Sealed, err = seal(random, own[:], []byte(text), successorContext(&row))
+			clear(own[:])
 		}
 	})
 	if err != nil {
@@ -34,11 +34,12 @@ func (h *Holder) OpenSuccessor(row *models.Successor) (text string, err error) {
 		return "", ErrOpen
 	}
 	within(func() {
-		var key, plain []byte
-		if key, err = derive(h.claims.Secret.bytes(), nil, successorLabel); err == nil {
-			plain, err = open(key, row.Sealed, successorContext(row))
+		var own key
+		if own, err = derive(h.claims.Secret.bytes(), nil, successorLabel); err == nil {
+			var plain []byte
+			plain, err = open(roomFor(row.Sealed), own[:], row.Sealed, successorContext(row))
 			text = string(plain)
-			clear(key)
+			clear(own[:])
 			clear(plain)
 		}
 	})

@@ -41,11 +41,12 @@ type Claims struct {
 // SealToken makes the text of a token under the current key, whose id it
 // returns too, from claims whose Secret it draws from random.
 func (k *Keyring) SealToken(random io.Reader, c *Claims) (text string, keyID int, err error) {
-	within(func() { text, keyID, err = k.sealToken(random, c) })
+	secret := blankSecret()
+	within(func() { text, keyID, err = k.sealToken(random, c, secret) })
 	return text, keyID, err
 }
 
-func (k *Keyring) sealToken(random io.Reader, c *Claims) (text string, keyID int, err error) {
+func (k *Keyring) sealToken(random io.Reader, c *Claims, secret Secret) (text string, keyID int, err error) {
 	kind := tokenKindOf(func(k *tokenKind) bool { return k.kind == c.Kind })
 	if kind == nil {
 		return "", 0, fmt.Errorf("custody: grants of kind %q have no tokens", c.Kind)
@@ -55,9 +56,10 @@ func (k *Keyring) sealToken(random io.Reader, c *Claims) (text string, keyID int
 	if _, err := io.ReadFull(random, payload[1:]); err != nil {
 		return "", 0, fmt.Errorf("custody: no randomness: %w", err)
 	}
-	if c.Secret, err = newSecret(random); err != nil {
+	if err = secret.draw(random); err != nil {
 		return "", 0, err
 	}
+	c.Secret = secret
 	payload[0] = byte(k.current)
 	salt, nonce := payload[1:1+saltSize], payload[1+saltSize:]
 
@@ -96,13 +98,13 @@ func (k *Keyring) OpenToken(text string) (c Claims, err error) {
 	if err != nil {
 		return Claims{}, ErrToken
 	}
-	context := tokenContext(name, payload[0], salt)
-	within(func() { c, err = openPayload(kind.kind, aead, payload, context) })
+	context, secret := tokenContext(name, payload[0], salt), blankSecret()
+	within(func() { c, err = openPayload(kind.kind, aead, payload, context, secret) })
 	return c, err
 }
 
 // openPayload opens a payload in place, and clears it.
-func openPayload(kind models.GrantKind, aead cipher.AEAD, payload, context []byte) (Claims, error) {
+func openPayload(kind models.GrantKind, aead cipher.AEAD, payload, context []byte, secret Secret) (Claims, error) {
 	nonce, sealed := payload[1+saltSize:1+saltSize+nonceSize], payload[1+saltSize+nonceSize:]
 	plain, err := aead.Open(sealed[:0], nonce, sealed, context)
 	if err != nil || len(plain) != plainSize {
@@ -112,6 +114,8 @@ func openPayload(kind models.GrantKind, aead cipher.AEAD, payload, context []byt
 	if plain[0] != tokenVersion {
 		return Claims{}, ErrToken
 	}
+	own := key(plain[53:])
+	secret.fill(&own)
 	return Claims{
 		Kind:      kind,
 		AccountID: uuid.UUID(plain[1:17]),
@@ -119,22 +123,22 @@ func openPayload(kind models.GrantKind, aead cipher.AEAD, payload, context []byt
 		Slot:      binary.BigEndian.Uint32(plain[33:37]),
 		IssuedAt:  fromUnix(binary.BigEndian.Uint64(plain[37:45])),
 		ExpiresAt: fromUnix(binary.BigEndian.Uint64(plain[45:53])),
-		Secret:    holdSecret(plain[53:]),
+		Secret:    secret,
 	}, nil
 }
 
 // tokenCipher is the cipher of one token.
 func (k *Keyring) tokenCipher(id int, salt []byte) (cipher.AEAD, error) {
-	key, err := k.key(id)
+	server, err := k.key(id)
 	if err != nil {
 		return nil, err
 	}
-	own, err := derive(key.master, salt, tokenLabel)
+	own, err := derive(server.master, salt, tokenLabel)
 	if err != nil {
 		return nil, err
 	}
-	defer clear(own)
-	return newGCM(own)
+	defer clear(own[:])
+	return newGCM(own[:])
 }
 
 func tokenContext(name string, keyID byte, salt []byte) []byte {

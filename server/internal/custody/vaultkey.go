@@ -22,10 +22,10 @@ type DEK struct {
 
 // NewDEK draws a key for a generation of a vault.
 func NewDEK(random io.Reader, vaultID uuid.UUID, generation int64) (d DEK, err error) {
+	secret := blankSecret()
 	within(func() {
-		var key Secret
-		if key, err = newSecret(random); err == nil {
-			d = DEK{key, vaultID, generation}
+		if err = secret.draw(random); err == nil {
+			d = DEK{secret, vaultID, generation}
 		}
 	})
 	return d, err
@@ -37,11 +37,12 @@ func (d DEK) Vault() (id uuid.UUID, generation int64) { return d.vaultID, d.gene
 // CEK is the key of a credential at an epoch: HKDF(DEK, salt = credential id,
 // epoch; "tokenvault/credential/v1").
 func (d DEK) CEK(credentialID uuid.UUID, epoch int64) (c CEK, err error) {
-	salt := encode("", credentialID[:], number(epoch))
+	salt, secret := encode("", credentialID[:], number(epoch)), blankSecret()
 	within(func() {
-		var key []byte
-		if key, err = derive(d.bytes(), salt, credentialLabel); err == nil {
-			c = CEK{holdSecret(key), credentialID, epoch}
+		var cek key
+		if cek, err = derive(d.bytes(), salt, credentialLabel); err == nil {
+			secret.fill(&cek)
+			c = CEK{secret, credentialID, epoch}
 		}
 	})
 	return c, err
@@ -81,8 +82,8 @@ func (h *Holder) HandOver(random io.Reader, d DEK) (models.VaultKey, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer clear(key)
-		return seal(random, key, d.bytes(), handOverContext(&row))
+		defer clear(key[:])
+		return seal(random, key[:], d.bytes(), handOverContext(&row))
 	})
 }
 
@@ -116,43 +117,49 @@ func (h *Holder) OpenVaultKey(row *models.VaultKey, sender *models.Grant) (d DEK
 	if row.AccountID != h.grant.AccountID || row.GrantID != h.grant.ID || h.grant.Kind == models.GrantAgentKey {
 		return DEK{}, ErrOpen
 	}
-	salt := h.claims.saltOf(row.VaultID, row.Generation)
+	salt, secret := h.claims.saltOf(row.VaultID, row.Generation), blankSecret()
 	within(func() {
-		var key []byte
+		var dek key
 		switch {
 		case row.Form == models.FormSlot && row.Slot == int64(h.claims.Slot):
-			key, err = h.claims.unwrap(row.Wrapped, forDEK, salt)
+			dek, err = h.claims.unwrap(row.Wrapped, forDEK, salt)
 		case row.Form == models.FormShared && row.Slot == models.WholeGrant:
-			key, err = h.openShared(row.Wrapped, row.SenderID, sender, sharedDEK, row.VaultID[:], number(row.Generation))
+			dek, err = h.openShared(row.Wrapped, row.SenderID, sender, sharedDEK, row.VaultID[:], number(row.Generation))
 		case row.Form == models.FormHandOver && row.Slot == models.WholeGrant:
-			key, err = h.openHandOver(row)
+			dek, err = h.openHandOver(row)
 		default:
 			err = ErrOpen
 		}
 		if err == nil {
-			d = DEK{holdSecret(key), row.VaultID, row.Generation}
+			secret.fill(&dek)
+			d = DEK{secret, row.VaultID, row.Generation}
 		}
 	})
 	return d, err
 }
 
-func (h *Holder) openHandOver(row *models.VaultKey) ([]byte, error) {
+func (h *Holder) openHandOver(row *models.VaultKey) (key, error) {
 	if len(row.Wrapped) != nonceSize+keySize+tagSize {
-		return nil, ErrOpen
+		return key{}, ErrOpen
 	}
-	key, err := h.handOverKey()
+	own, err := h.handOverKey()
 	if err != nil {
-		return nil, err
+		return key{}, err
 	}
-	defer clear(key)
-	return open(key, row.Wrapped, handOverContext(row))
+	defer clear(own[:])
+	dek, err := open(roomFor(row.Wrapped), own[:], row.Wrapped, handOverContext(row))
+	if err != nil {
+		return key{}, err
+	}
+	defer clear(dek)
+	return key(dek), nil
 }
 
 // handOverKey is the caller's to clear.
-func (h *Holder) handOverKey() ([]byte, error) {
+func (h *Holder) handOverKey() (key, error) {
 	private, err := h.openPrivate()
 	if err != nil {
-		return nil, err
+		return key{}, err
 	}
 	return derive(private.bytes(), encode("", h.grant.ID[:]), handOverLabel)
 }
