@@ -25,7 +25,7 @@ const (
 
 // KEMName names the key encapsulation of SealKey: the hybrid of ML-KEM-768 and
 // X25519 that crypto/hpke implements.
-const KEMName = "MLKEM768-X25519"
+const KEMName = wire.KEMHybrid
 
 // Labels of the keys that come from the root. A label changes its version when
 // its meaning changes.

@@ -204,6 +204,13 @@ const (
 type RefreshNotifyResponse struct {
 	RequestID    string `json:"requestId"`
 	Status       string `json:"status"`
-	NewExpiresAt string `json:"newExpiresAt,omitempty"`
+	NewExpiresAt string `json:"newExpiresAt,omitempty"` // RFC 3339
 	Message      string `json:"message,omitempty"`
+	// Reason, RetryAt (RFC 3339) and NeedsReauthorization are extensions that say of
+	// refresh_failed what to do next: why it failed, in a word; when to try again; and
+	// that it takes a person, whom a new notification does not replace. Without any of
+	// them the refresh goes on, or the webhook is another's.
+	Reason               string `json:"reason,omitempty"`
+	RetryAt              string `json:"retryAt,omitempty"`
+	NeedsReauthorization bool   `json:"needsReauthorization,omitempty"`
 }

@@ -114,6 +114,42 @@ func shapes() map[string]struct {
 			&wire.RefreshNotifyResponse{RequestID: "r", Status: "refreshed", NewExpiresAt: "2026-01-01T00:00:00Z", Message: "m"},
 			`{"requestId":"r","status":"refreshed","newExpiresAt":"2026-01-01T00:00:00Z","message":"m"}`,
 		},
+		"refresh-notify's answer of a failure": {
+			&wire.RefreshNotifyResponse{
+				RequestID: "r", Status: "refresh_failed", Message: "m", Reason: "invalid_grant", RetryAt: "2026-01-01T00:00:00Z", NeedsReauthorization: true,
+			},
+			`{"requestId":"r","status":"refresh_failed","message":"m","reason":"invalid_grant","retryAt":"2026-01-01T00:00:00Z","needsReauthorization":true}`,
+		},
+		"refresh get": {
+			&wire.RefreshRequest{RequestID: "r", Action: "get", Service: "s"}, `{"requestId":"r","action":"get","service":"s"}`,
+		},
+		"refresh get's answer": {
+			&wire.RefreshResponse{RequestID: "r", Status: "ok", RefreshToken: "t", Meta: map[string]any{"provider": "p"}},
+			`{"requestId":"r","status":"ok","refreshToken":"t","meta":{"provider":"p"}}`,
+		},
+		"refresh update": {
+			&wire.RefreshRequest{
+				RequestID: "r", Action: "update", Service: "s", CreationID: "c", Sequence: 7,
+				Tokens: &wire.RefreshTokens{AccessToken: "a", RefreshToken: "t", ExpiryTime: 1767225600000, Scopes: []string{"x"}},
+			},
+			`{"requestId":"r","action":"update","service":"s","tokens":{"accessToken":"a","refreshToken":"t","expiryTime":1767225600000,"scopes":["x"]},` +
+				`"creationId":"c","sequence":7}`,
+		},
+		"refresh update of others": {
+			&wire.RefreshRequest{RequestID: "r", Action: "update", Service: "s", Tokens: &wire.RefreshTokens{AccessToken: "a"}},
+			`{"requestId":"r","action":"update","service":"s","tokens":{"accessToken":"a"}}`,
+		},
+		"refresh update from the outbox": {
+			&wire.RefreshRequest{
+				RequestID: "r", Action: "update", Service: "s",
+				Sealed: &wire.Sealed{KeyID: "k", CreationID: "c", Sequence: 7, Enc: "AA==", CT: "AQ=="},
+			},
+			`{"requestId":"r","action":"update","service":"s","sealed":{"keyId":"k","creationId":"c","sequence":7,"enc":"AA==","ct":"AQ=="}}`,
+		},
+		"refresh update's answer": {
+			&wire.RefreshResponse{RequestID: "r", Status: "updated", NewExpiresAt: "2026-01-01T00:00:00Z"},
+			`{"requestId":"r","status":"updated","newExpiresAt":"2026-01-01T00:00:00Z"}`,
+		},
 		"refresh-notify's short answer": {&wire.RefreshNotifyResponse{RequestID: "r", Status: "no_token"}, `{"requestId":"r","status":"no_token"}`},
 		"an error":                      {&wire.Error{Code: "forbidden", Message: "m"}, `{"error":"forbidden","message":"m"}`},
 		"a ticket with everything": {
