@@ -29,6 +29,20 @@ type Flags struct {
 	MetricsListen        string `placeholder:"HOST:PORT" help:"Address for Prometheus metrics; none without it."`
 	Registration         string `default:"closed" placeholder:"open|closed" help:"Who may register after the first account."`
 	GCPTokenHosts        string `name:"gcp-token-hosts" placeholder:"HOSTS" help:"Token endpoints besides Google's that keys of Google service accounts in platform vaults may name: host or host:port."`
+
+	GoogleClientID         string `name:"google-client-id" placeholder:"ID" help:"Client id at Google, for connecting accounts."`
+	GoogleClientSecret     string `name:"google-client-secret" placeholder:"SECRET" help:"Client secret at Google. Better from a file."`
+	GoogleClientSecretFile string `name:"google-client-secret-file" placeholder:"PATH" help:"File that holds the client secret at Google."`
+	GitHubClientID         string `name:"github-client-id" placeholder:"ID" help:"Client id at GitHub, for connecting accounts."`
+	GitHubClientSecret     string `name:"github-client-secret" placeholder:"SECRET" help:"Client secret at GitHub. Better from a file."`
+	GitHubClientSecretFile string `name:"github-client-secret-file" placeholder:"PATH" help:"File that holds the client secret at GitHub."`
+	Auth0Domain            string `name:"auth0-domain" placeholder:"HOST" help:"Domain of the Auth0 tenant, for connecting accounts."`
+	Auth0ClientID          string `name:"auth0-client-id" placeholder:"ID" help:"Client id at Auth0."`
+	Auth0ClientSecret      string `name:"auth0-client-secret" placeholder:"SECRET" help:"Client secret at Auth0. Better from a file."`
+	Auth0ClientSecretFile  string `name:"auth0-client-secret-file" placeholder:"PATH" help:"File that holds the client secret at Auth0."`
+	Auth0Audience          string `name:"auth0-audience" placeholder:"API" help:"API that Auth0's access tokens are for; without it they are for its own user information alone."`
+	Providers              string `placeholder:"JSON" help:"List of further providers of accounts. Holds client secrets: better from a file."`
+	ProvidersFile          string `placeholder:"PATH" help:"File that holds the list of providers."`
 }
 
 // A Config is checked: what it holds can be used.
@@ -41,6 +55,7 @@ type Config struct {
 	MetricsListen        string // empty: none
 	OpenRegistration     bool
 	GCPTokenHosts        []string // host or host:port
+	Providers            []Provider
 }
 
 // Environment is the name of the variable that goes with a flag.
@@ -89,6 +104,7 @@ func (f Flags) Check(makeKeys func() (string, error)) (Config, error) {
 	if !isSQLite && !strings.HasPrefix(c.DatabaseURL, "postgres://") && !strings.HasPrefix(c.DatabaseURL, "postgresql://") || isSQLite && sqlite == "" {
 		problem("TOKENVAULT_DATABASE_URL", "want sqlite:PATH or postgres://…")
 	}
+	c.Providers = f.providers(problem)
 	if c.ServerKeys, err = secret(f.ServerKeys, f.ServerKeysFile, ""); err != nil {
 		problem("TOKENVAULT_SERVER_KEYS", "%v", err)
 	}
