@@ -59,10 +59,14 @@ func (s *Store) Credentials(ctx context.Context, accountID, vaultID uuid.UUID) (
 	return credentials, failed(err, "credentials of vault %s", vaultID)
 }
 
-// DeleteCredential deletes a credential with its agents' keys and its token.
+// DeleteCredential deletes a credential with its agents' keys, its refreshes and its
+// token.
 // ErrNotFound.
 func (s *Store) DeleteCredential(ctx context.Context, accountID, id uuid.UUID) error {
 	return s.change(ctx, func(db *gorm.DB) error {
+		if _, err := lockRefreshes(db, accountID, []uuid.UUID{id}); err != nil {
+			return err
+		}
 		// The row is locked first, so that a key that is put at the same time waits,
 		// and then fails, instead of slipping in between.
 		var c models.Credential

@@ -201,6 +201,7 @@ func TestCredentialForAgentHasTheAgentsKeysOnly(t *testing.T) {
 		bareCredential.ID, bareCredential.RekeyDueAt = bare.ID, nil
 		ok(t, s.CreateCredential(t.Context(), &bare, &bareCredential))
 
+		token.Subject, token.IssuedAt, token.Scope = "", nil, "" // are not read
 		ask := func(ctx context.Context, grant, id uuid.UUID, token models.Token, credential models.Credential, keys []models.CredentialKey) {
 			t.Helper()
 			gotToken, gotCredential, gotKeys, err := s.CredentialForAgent(ctx, v.AccountID, grant, id)

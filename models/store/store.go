@@ -47,6 +47,10 @@ type Options struct {
 	// MaxConns bounds the connections for requests; 0 is 16. PostgreSQL sees two
 	// more of each replica: one writes the audit log, one listens.
 	MaxConns int
+	// RefreshDue says when a token that a webhook reported, and that can be refreshed,
+	// is to be: SyncTokens schedules it. IssuedAt is nil when nobody knows it. nil
+	// schedules nothing.
+	RefreshDue func(t models.Token) time.Time
 }
 
 // A Store is an open database.
@@ -69,6 +73,7 @@ type Store struct {
 	releases  *loader[releaseKey, releaseRow]   // PostgreSQL only
 	canTell   bool                              // whether the database has NOTIFY
 	syncBatch int                               // how many tokens one transaction of SyncTokens compares
+	due       func(t models.Token) time.Time    // of a refresh; nil: nothing is scheduled
 	watchers  struct {
 		sync.RWMutex
 		all []func(uuid.UUID)
@@ -84,7 +89,7 @@ type auditAppender interface {
 // Open connects to the database and checks that it answers. It does not
 // migrate. The URL's password never shows in an error.
 func Open(ctx context.Context, o Options) (*Store, error) {
-	s := &Store{log: o.Logger, now: o.Now, syncBatch: syncBatch}
+	s := &Store{log: o.Logger, now: o.Now, syncBatch: syncBatch, due: o.RefreshDue}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

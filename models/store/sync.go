@@ -23,7 +23,8 @@ const syncBatch = 500
 // the report says more, what it says of being seen by the server; a new one gets an
 // id if found has none; of duplicates in found the last counts. Only rows that differ
 // are written. With complete, found is the whole vault, and tokens that are not in it
-// are removed.
+// are removed. Refreshes are scheduled as the tokens that are written say, and go with
+// those that are removed.
 //
 // It works in batches, each a transaction unless ctx carries one. After an error
 // the batches before it hold; changed counts the rows that were inserted,
@@ -98,11 +99,13 @@ func (y *tokenSync) batch(ctx context.Context, found []models.Token, last bool) 
 		return 0, failed(err, "tokens of vault %s", y.vault)
 	}
 	var write []models.Token
+	var plan refreshPlan
 	for _, t := range found {
 		old, isKnown := known[t.ServiceName]
 		delete(known, t.ServiceName)
 		if next, differs := merged(old, isKnown, t, y.store.Now(ctx)); differs {
 			write = append(write, next)
+			plan.add(old, isKnown, next, y.store.due)
 		}
 	}
 	if !y.complete {
@@ -112,8 +115,17 @@ func (y *tokenSync) batch(ctx context.Context, found []models.Token, last bool) 
 		return 0, nil
 	}
 	err = y.store.change(ctx, func(db *gorm.DB) error {
+		if err := y.lockRefreshes(db, plan.touches(), known); err != nil {
+			return err
+		}
+		if err := plan.change(db, y.account, y.store.rowsPerStatement()); err != nil {
+			return err
+		}
 		if err := y.write(db, write); err != nil {
 			return failed(err, "tokens of vault %s", y.vault)
+		}
+		if err := plan.schedule(db, y.store.rowsPerStatement()); err != nil {
+			return err
 		}
 		return failed(y.remove(db, known), "tokens of vault %s", y.vault)
 	}, y.account)
@@ -171,6 +183,19 @@ func (s *Store) rowsPerStatement() int {
 	return syncBatch
 }
 
+// lockRefreshes locks the refreshes that a batch changes, or that go with tokens.
+func (y *tokenSync) lockRefreshes(db *gorm.DB, changed []uuid.UUID, gone map[string]models.Token) error {
+	for _, t := range gone {
+		changed = append(changed, t.ID)
+	}
+	for ids := range slices.Chunk(byID(changed), syncBatch) {
+		if _, err := lockRefreshes(db, y.account, ids); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (y *tokenSync) remove(db *gorm.DB, gone map[string]models.Token) error {
 	ids := make([]uuid.UUID, 0, len(gone))
 	for _, t := range gone {
@@ -187,7 +212,7 @@ func (y *tokenSync) remove(db *gorm.DB, gone map[string]models.Token) error {
 // reportedColumns are those that a webhook decides, what is known to be seen by the
 // server, and the time of update.
 func reportedColumns() []string {
-	return []string{"token_type", "display_name", "notes", "tags", "provider", "creation_id", "expires_at", "has_refresh_token",
+	return []string{"token_type", "display_name", "notes", "tags", "provider", "creation_id", "expires_at", "subject", "issued_at", "scope", "has_refresh_token",
 		"has_certificate", "has_private_key", "has_ssh_key", "has_totp_secret", "stored_at", "seen_at", "seen_path", "seen_creation_id", "updated_at"}
 }
 
@@ -209,14 +234,32 @@ func merged(old models.Token, known bool, found models.Token, now time.Time) (mo
 	if found.SeenAt == nil || old.SeenAt != nil && old.SeenCreationID == found.SeenCreationID {
 		found.SeenAt, found.SeenPath, found.SeenCreationID = old.SeenAt, old.SeenPath, old.SeenCreationID
 	}
+	if found.CreationID == old.CreationID {
+		fill(&found, old, now)
+	}
 	found.UpdatedAt = now
 	return found, !sameReport(old, found)
+}
+
+// fill completes what a webhook did not say of a credential with what is known of it.
+// New tokens of the same credential show in another expiry.
+func fill(found *models.Token, old models.Token, now time.Time) {
+	found.Subject = cmp.Or(found.Subject, old.Subject)
+	found.Scope = cmp.Or(found.Scope, old.Scope)
+	switch {
+	case found.IssuedAt != nil:
+	case sameTime(found.ExpiresAt, old.ExpiresAt):
+		found.IssuedAt = old.IssuedAt
+	case found.ExpiresAt != nil && found.ExpiresAt.After(now):
+		found.IssuedAt = &now
+	}
 }
 
 func sameReport(a, b models.Token) bool {
 	return a.TokenType == b.TokenType && a.DisplayName == b.DisplayName && a.Notes == b.Notes &&
 		slices.Equal(a.Tags, b.Tags) && a.Provider == b.Provider && a.CreationID == b.CreationID &&
-		sameTime(a.ExpiresAt, b.ExpiresAt) && a.HasRefreshToken == b.HasRefreshToken &&
+		sameTime(a.ExpiresAt, b.ExpiresAt) && a.Subject == b.Subject && sameTime(a.IssuedAt, b.IssuedAt) && a.Scope == b.Scope &&
+		a.HasRefreshToken == b.HasRefreshToken &&
 		a.HasCertificate == b.HasCertificate && a.HasPrivateKey == b.HasPrivateKey && a.HasSSHKey == b.HasSSHKey &&
 		a.HasTOTPSecret == b.HasTOTPSecret && sameTime(a.StoredAt, b.StoredAt) &&
 		sameTime(a.SeenAt, b.SeenAt) && a.SeenPath == b.SeenPath && a.SeenCreationID == b.SeenCreationID

@@ -61,13 +61,17 @@ func (s *Store) CountTokens(ctx context.Context, accountID, vaultID uuid.UUID) (
 	return n, failed(err, "tokens of vault %s", vaultID)
 }
 
-// UpdateToken replaces the token of the same id. ErrNotFound: no such token, or no
+// UpdateToken replaces the token of the same id. With another creation id it is another
+// credential, and what came of refreshing the old one is forgotten. ErrNotFound: no such token, or no
 // such vault. ErrConflict: the vault has another token of this name.
 func (s *Store) UpdateToken(ctx context.Context, t *models.Token) error {
 	if err := clean(t); err != nil {
 		return err
 	}
 	return s.change(ctx, func(db *gorm.DB) error {
+		if err := forgetReplaced(db, t); err != nil {
+			return err
+		}
 		result := db.Model(&models.Token{}).Where("account_id = ? AND id = ?", t.AccountID, t.ID).
 			Select("*").Omit("AccountID", "ID").UpdateColumns(t)
 		return affected(result, "token %s", t.ID)
@@ -80,9 +84,15 @@ func (s *Store) PutToken(ctx context.Context, t *models.Token) error {
 	return s.put(ctx, t.AccountID, t, "token")
 }
 
-// DeleteToken removes a token from the index of a webhook's vault. ErrNotFound.
+// DeleteToken removes a token from the index of a webhook's vault, with its refreshes.
+// ErrNotFound.
 func (s *Store) DeleteToken(ctx context.Context, accountID, vaultID uuid.UUID, service string) error {
 	return s.change(ctx, func(db *gorm.DB) error {
+		tokens := db.Model(&models.Token{}).Select("id").
+			Where("account_id = ? AND vault_id = ? AND service_name = ? AND "+plain, accountID, vaultID, service)
+		if _, err := lockRefreshes(db, accountID, tokens); err != nil {
+			return err
+		}
 		result := db.Where("account_id = ? AND vault_id = ? AND service_name = ? AND "+plain, accountID, vaultID, service).
 			Delete(&models.Token{})
 		return affected(result, "token %q", service)

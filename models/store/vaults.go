@@ -67,7 +67,7 @@ func (s *Store) UpdateVault(ctx context.Context, v *models.Vault) error {
 }
 
 // DeleteVault deletes a platform vault with all that it holds: the tokens, their
-// credentials, and the keys of both. ErrNotFound.
+// credentials, the keys of both, and their refreshes. ErrNotFound.
 func (s *Store) DeleteVault(ctx context.Context, accountID, vaultID uuid.UUID) error {
 	return s.change(ctx, func(db *gorm.DB) error {
 		// The rows are locked first, so that whoever adds to them at the same time
@@ -76,6 +76,10 @@ func (s *Store) DeleteVault(ctx context.Context, accountID, vaultID uuid.UUID) e
 		err := locked(db).Select("id").Where("account_id = ? AND id = ?", accountID, vaultID).Take(&v).Error
 		if err != nil {
 			return failed(err, "vault %s", vaultID)
+		}
+		tokens := db.Model(&models.Token{}).Select("id").Where("account_id = ? AND vault_id = ?", accountID, vaultID)
+		if _, err := lockRefreshes(db, accountID, tokens); err != nil {
+			return err
 		}
 		var held []models.Credential
 		err = locked(db).Select("id").Where("account_id = ? AND vault_id = ?", accountID, vaultID).Order("id").Find(&held).Error
