@@ -47,7 +47,7 @@ func (a answer) tokens(p Provider, asked time.Time) (Tokens, error) {
 		return Tokens{}, a.broken(err.Error())
 	case err != nil:
 		return Tokens{}, a.refuse(unexplained(a.status), nil)
-	case !success || f["access_token"].kind == kindAbsent && f["error"].kind != kindAbsent:
+	case !success || !f["access_token"].isThere() && f["error"].isThere():
 		return Tokens{}, a.refusal(f)
 	}
 	t, err := f.tokens(p, asked)

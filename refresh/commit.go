@@ -31,7 +31,11 @@ func (t *trip) commit(lease Lease, s State, given Tokens) (Outcome, error) {
 		switch {
 		case err == nil:
 			return f.outcome, nil
-		case errors.Is(err, errAgain), errors.Is(err, ErrGone):
+		case errors.Is(err, errAgain):
+			return Outcome{}, err
+		case errors.Is(err, ErrGone):
+			t.counts.superseded.Add(1)
+			t.deps.Logger.Warn("tokens were not stored, their credential is gone", "key", t.key)
 			return Outcome{}, err
 		case !t.deps.Now().Before(limit):
 			return t.drop(f, err)
@@ -56,16 +60,12 @@ func (t *trip) store(lease Lease, f fresh) error {
 // where the refresh token that they came from is still the stored one: then they are its successors, and nothing newer is
 // overwritten.
 func (t *trip) rescue(f fresh) error {
-	lease, err := t.lease()
+	lease, _, err := t.lease()
 	if err != nil {
-		var busy *BusyError
-		if errors.As(err, &busy) {
-			return ErrLeaseLost // still another's; later
-		}
-		return errors.Join(ErrLeaseLost, err)
+		return errors.Join(ErrLeaseLost, err) // another's still, or not to be had: later
 	}
 	defer t.end(lease)
-	now, err := t.read(lease)
+	now, err := t.look(lease)
 	switch {
 	case err != nil:
 		return errors.Join(ErrLeaseLost, err)
@@ -74,7 +74,7 @@ func (t *trip) rescue(f fresh) error {
 	case f.superseded(now):
 		t.counts.superseded.Add(1)
 		t.deps.Logger.Warn("tokens were not stored, newer ones are", "key", t.key)
-		t.rank = min(t.rank, scheduled)
+		t.relax()
 		return errAgain
 	}
 	if err := t.store(lease, f); err != nil {

@@ -38,27 +38,24 @@ func describe(text string, secrets ...Secret) string {
 // mask replaces every stretch of text that is made of pieces of the secrets.
 // Providers repeat what they refuse, at times only the beginning of it.
 func mask(text string, secrets []Secret) string {
-	pieces, short := map[string]bool{}, []string{}
+	at := map[string][]int{} // where each piece of text begins
+	for i := 0; i+gram <= len(text); i++ {
+		at[text[i:i+gram]] = append(at[text[i:i+gram]], i)
+	}
+	hidden := make([]bool, len(text))
 	for _, s := range secrets {
 		for _, form := range []string{
 			string(s), url.QueryEscape(string(s)), base64.StdEncoding.EncodeToString([]byte(s)), base64.RawURLEncoding.EncodeToString([]byte(s)),
 		} {
-			if len(form) > 0 && len(form) < gram {
-				short = append(short, form)
+			if len(form) < gram {
+				hideAll(hidden, text, form)
 			}
 			for i := 0; i+gram <= len(form); i++ {
-				pieces[form[i:i+gram]] = true
-			}
-		}
-	}
-	hidden := make([]bool, len(text))
-	for i := range text {
-		if i+gram <= len(text) && pieces[text[i:i+gram]] {
-			hide(hidden[i : i+gram])
-		}
-		for _, s := range short {
-			if strings.HasPrefix(text[i:], s) {
-				hide(hidden[i : i+len(s)])
+				piece := form[i : i+gram]
+				for _, start := range at[piece] {
+					hide(hidden[start : start+gram])
+				}
+				delete(at, piece) // hidden now, once and for all
 			}
 		}
 	}
@@ -72,6 +69,15 @@ func mask(text string, secrets []Secret) string {
 		}
 	}
 	return shown.String()
+}
+
+// hideAll hides a whole secret that is too short to have pieces.
+func hideAll(hidden []bool, text, secret string) {
+	for i := range text {
+		if secret != "" && strings.HasPrefix(text[i:], secret) {
+			hide(hidden[i : i+len(secret)])
+		}
+	}
 }
 
 func hide(part []bool) {

@@ -64,7 +64,6 @@ type Engine struct {
 
 	mu      sync.Mutex
 	flights map[string]*flight // by key
-	running sync.WaitGroup     // Add is called under mu
 
 	counts counts
 }
@@ -152,7 +151,6 @@ func (e *Engine) join(ctx context.Context, key string, p Place, r rank) (f *flig
 	}
 	f = &flight{key: key, place: p, rank: r, done: make(chan struct{})}
 	e.flights[key] = f
-	e.running.Add(1)
 	e.counts.flights.Add(1)
 	go e.fly(f)
 	return f, true, nil
@@ -170,7 +168,6 @@ func (e *Engine) current(key string) *flight {
 
 // fly runs a flight and tells those who wait. A place that panics takes down its own flight, not the process.
 func (e *Engine) fly(f *flight) {
-	defer e.running.Done()
 	defer func() {
 		if v := recover(); v != nil {
 			// The value may hold anything, a secret as well: its type is all that is said.
@@ -191,15 +188,25 @@ func (e *Engine) fly(f *flight) {
 // Wait returns when no flight is running, or with ctx's error. Call it at shutdown, when nothing calls Ensure any more: a
 // provider's answer that is not committed is a credential lost.
 func (e *Engine) Wait(ctx context.Context) error {
-	idle := make(chan struct{})
-	go func() {
-		e.running.Wait()
-		close(idle)
-	}()
-	select {
-	case <-idle:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	for {
+		f := e.running()
+		if f == nil {
+			return nil
+		}
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
+}
+
+// running returns a running flight; nil when there is none.
+func (e *Engine) running() *flight {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, f := range e.flights {
+		return f
+	}
+	return nil
 }

@@ -28,6 +28,11 @@ type field struct {
 	conflicting bool
 }
 
+// isThere reports whether the field says anything: null and "" do not.
+func (f field) isThere() bool {
+	return f.kind != kindAbsent && (f.kind != kindText || f.text != "")
+}
+
 type fieldKind int
 
 const (

@@ -36,17 +36,13 @@ type trip struct {
 
 func (t *trip) run() (Outcome, error) {
 	for range maxRounds {
-		taken := t.deps.Now()
-		lease, err := t.lease()
+		lease, taken, err := t.lease()
 		var busy *BusyError
 		switch {
 		case errors.As(err, &busy):
 			return Outcome{Kind: RetryAt, Reason: ReasonBusy, At: busy.Until}, nil
 		case err != nil:
 			return Outcome{}, err
-		}
-		if t.waited {
-			taken = t.deps.Now()
 		}
 		o, err := t.under(lease, taken)
 		t.end(lease)
@@ -57,20 +53,22 @@ func (t *trip) run() (Outcome, error) {
 	return Outcome{Kind: RetryAt, Reason: ReasonBusy, At: t.deps.Now().Add(t.deps.LeaseTime)}, nil
 }
 
-// lease takes the lease, waiting while another has it, for three times as long as a lease may live.
-func (t *trip) lease() (Lease, error) {
+// lease takes the lease, waiting while another has it, for three times as long as a lease may live. It lives from no
+// earlier than taken.
+func (t *trip) lease() (lease Lease, taken time.Time, err error) {
 	limit := t.deps.Now().Add(3 * t.deps.LeaseTime)
 	for wait := firstWait; ; wait = min(2*wait, longWait) {
 		ctx, cancel := t.context()
-		lease, err := t.place.Lease(ctx, t.deps.LeaseTime)
+		taken = t.deps.Now()
+		lease, err = t.place.Lease(ctx, t.deps.LeaseTime)
 		cancel()
 		var busy *BusyError
 		if !errors.As(err, &busy) {
-			return lease, err
+			return lease, taken, err
 		}
 		now := t.deps.Now()
 		if !now.Before(limit) {
-			return nil, err
+			return nil, taken, err
 		}
 		t.waited = true
 		// Not all at once, and not much later than the lease ends.
@@ -119,38 +117,60 @@ func (t *trip) under(lease Lease, taken time.Time) (Outcome, error) {
 			return t.note(lease, Outcome{Kind: NeedsReauthorization, Reason: refusal.Reason, Attempts: state.Attempts + 1})
 		}
 		state = second
-		if t.rank == forced {
-			t.rank = scheduled
-		}
+		t.relax()
 	}
 	return Outcome{}, errAgain
+}
+
+// relax takes force away, once somebody has refreshed.
+func (t *trip) relax() {
+	if t.rank == forced {
+		t.rank = onRead
+	}
 }
 
 // settled says whether the state answers without a call. isNew: nobody has stored that answer before.
 func (t *trip) settled(s State, now time.Time) (o Outcome, settled, isNew bool) {
 	valid := Outcome{Kind: StillValid, At: s.Tokens.ExpiresAt}
-	expired := !s.Tokens.ExpiresAt.IsZero() && !now.Before(s.Tokens.ExpiresAt)
-	due := DueOnRead(s.IssuedAt, s.Tokens.ExpiresAt, now)
-	if t.rank == scheduled {
-		due = dueScheduled(s.IssuedAt, s.Tokens.ExpiresAt, now)
-	}
-	if t.rank == forced {
-		// Whoever held the lease while this trip waited did as it was to do.
-		due = !t.waited || s.IssuedAt.Before(t.begun)
-	}
+	before, ended := s.ended(now)
+	due, expired := t.due(s, now)
 	switch {
+	case ended && t.rank == scheduled:
+		return before, true, false // not valid: that would be stored over it
 	case !due:
 		return valid, true, false
-	case s.NeedsReauthorization != "" && t.rank != forced:
-		return Outcome{Kind: NeedsReauthorization, Reason: s.NeedsReauthorization, Attempts: s.Attempts}, true, false
+	case ended && t.rank != forced:
+		return before, true, false
 	case s.Tokens.RefreshToken == "" && t.rank == onRead && !expired:
 		return valid, true, false
 	case s.Tokens.RefreshToken == "":
 		return Outcome{Kind: NeedsReauthorization, Reason: ReasonNoRefreshToken, Attempts: s.Attempts + 1}, true, true
-	case s.RetryAt.After(now) && t.rank != forced:
-		return Outcome{Kind: RetryAt, Reason: s.RetryReason, At: s.RetryAt, Attempts: s.Attempts}, true, false
 	}
 	return Outcome{}, false, false
+}
+
+// ended returns the last outcome if it still stands.
+func (s State) ended(now time.Time) (Outcome, bool) {
+	switch {
+	case s.NeedsReauthorization != "":
+		return Outcome{Kind: NeedsReauthorization, Reason: s.NeedsReauthorization, Attempts: s.Attempts}, true
+	case s.RetryAt.After(now):
+		return Outcome{Kind: RetryAt, Reason: s.RetryReason, At: s.RetryAt, Attempts: s.Attempts}, true
+	}
+	return Outcome{}, false
+}
+
+func (t *trip) due(s State, now time.Time) (due, expired bool) {
+	expires := s.Tokens.ExpiresAt
+	expired = !expires.IsZero() && !now.Before(expires)
+	switch t.rank {
+	case scheduled:
+		return dueScheduled(s.IssuedAt, expires, now), expired
+	case forced:
+		// Whoever held the lease while this trip waited did as it was to do.
+		return !t.waited || s.IssuedAt.Before(t.begun), expired
+	}
+	return DueOnRead(s.IssuedAt, expires, now), expired
 }
 
 // later is the outcome of an attempt that is worth another.
@@ -180,13 +200,17 @@ func (t *trip) call(s State) (Tokens, error) {
 
 // read reads under a lease; a lost one is errAgain.
 func (t *trip) read(lease Lease) (State, error) {
-	ctx, cancel := t.context()
-	defer cancel()
-	s, err := lease.Read(ctx)
+	s, err := t.look(lease)
 	if errors.Is(err, ErrLeaseLost) {
 		return State{}, errAgain
 	}
 	return s, err
+}
+
+func (t *trip) look(lease Lease) (State, error) {
+	ctx, cancel := t.context()
+	defer cancel()
+	return lease.Read(ctx)
 }
 
 // note stores an outcome without tokens. A lost lease is errAgain: what was found out may no longer be so.

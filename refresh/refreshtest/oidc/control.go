@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -27,14 +28,16 @@ func (p *Provider) SetFaults(f Faults) {
 	p.ask("/faults", map[string]any{"delayMs": f.Delay.Milliseconds(), "cut": f.Cut, "deny": f.Deny}, nil)
 }
 
-// AddClient registers a client, or registers it anew (with the redirect addresses of a server that was started after the
-// provider, say), and returns it with its defaults filled in. What was issued to it stays.
+// AddClient registers a client, or registers it anew, with the redirect addresses of a server that was started after the
+// provider, say; then an empty Secret means the one it had. It returns the client with its defaults filled in. What was issued
+// to it stays.
 func (p *Provider) AddClient(c Client) Client {
 	p.t.Helper()
-	if old, known := p.client(c.ID); known && c.ID != "" && c.Secret == "" && c.AuthMethod != "none" {
-		c.Secret = old.Secret
-	}
+	given := c
 	c = c.withDefaults()
+	if old, known := p.client(c.ID); known && given.Secret == "" && c.AuthMethod != "none" {
+		c.Secret = cmp.Or(old.Secret, c.Secret)
+	}
 	p.ask("/clients", clientSettings(c), nil)
 	p.mu.Lock()
 	defer p.mu.Unlock()

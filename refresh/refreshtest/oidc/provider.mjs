@@ -86,6 +86,7 @@ let hold = null;
 const calls = [];
 
 function startHold() {
+  if (hold) throw new Error('answers are held already');
   let release;
   const released = new Promise((done) => { release = done; });
   hold = { reached: 0, watchers: [], released, release };
