@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"html/template"
 	"net/http"
 	"net/url"
 	"strings"
@@ -170,9 +171,14 @@ func (w *Webhook) page(rw http.ResponseWriter, status int, view bindView) error 
 	if view.Action == "" {
 		view.Action = w.base.Path + wire.PathBind
 	}
+	return writePage(rw, status, w.bindTemplate, view)
+}
+
+// writePage shows a page to a person.
+func writePage(rw http.ResponseWriter, status int, template *template.Template, view any) error {
 	var page bytes.Buffer
-	if err := w.bindTemplate.Execute(&page, view); err != nil {
-		return fmt.Errorf("the bind page: %w", err)
+	if err := template.Execute(&page, view); err != nil {
+		return fmt.Errorf("the page %s: %w", template.Name(), err)
 	}
 	h := rw.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")

@@ -57,6 +57,14 @@ type Config struct {
 	// Minters turn raw credentials into short-lived tokens. Nil: mint.Default(). An
 	// empty set mints nothing.
 	Minters mint.Set
+	// Providers are those at which this webhook is a client: it refreshes their tokens,
+	// connects accounts there (GET /connect/<ID>, purpose connect), and revokes what is
+	// deleted. Zero: none; tokens that expire are not refreshed here.
+	Providers []Provider
+	// TVRefresh serves POST /v1/refresh, by which TV gets refresh tokens, in transit, of
+	// providers whose client secret is not here, and brings back what they gave. What it
+	// sees is no longer out of TV's reach. Zero: it is refused.
+	TVRefresh bool
 	// Outbound holds for every request that the webhook makes. Zero: public
 	// addresses and https only, 25 s and 4 MiB for an upstream's answer.
 	// Outbound.AllowPrivate also permits allowedHosts with http.
@@ -124,6 +132,9 @@ func (c Config) Validate() error {
 			add(field, errors.New("has an entry that is not a network"))
 		}
 	}
+	for _, err := range validateProviders(c.Providers, c.Outbound) {
+		add("Providers", err)
+	}
 	for _, p := range c.Purposes {
 		if !slices.Contains(servedPurposes(), p) {
 			add("Purposes", fmt.Errorf("has %q, which this webhook does not know", string(p)))
@@ -157,6 +168,7 @@ func (c Config) parsed() (base *url.URL, tv string, err error) {
 func servedPurposes() []wire.Purpose {
 	return []wire.Purpose{
 		wire.PurposeAgentCredential, wire.PurposeUserReveal, wire.PurposeTOTPCode, wire.PurposeStore, wire.PurposeProxy,
+		wire.PurposeConnect,
 	}
 }
 

@@ -25,6 +25,15 @@ func (w *Webhook) capabilities() []string {
 	if len(w.minters) > 0 {
 		list = append(list, wire.CapMint)
 	}
+	if w.servesRefresh() {
+		list = append(list, wire.CapRefresh)
+	}
+	if w.tvRefresh {
+		list = append(list, wire.CapTVRefresh, wire.CapOutbox)
+	}
+	if w.connectsSome() {
+		list = append(list, wire.CapConnect)
+	}
 	slices.Sort(list)
 	return list
 }

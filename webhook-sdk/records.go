@@ -20,6 +20,12 @@ const (
 	actionProxy      action = "proxy"
 	actionStore      action = "store"
 	actionDelete     action = "delete"
+	actionConnect    action = "connect"
+	actionRevoke     action = "revoke"
+
+	actionRefresh       action = "refresh"        // by the webhook itself
+	actionRefreshGet    action = "refresh_get"    // TV got a refresh token
+	actionRefreshUpdate action = "refresh_update" // TV brought new tokens
 )
 
 const outcomeOK = "ok"
@@ -42,9 +48,9 @@ type record struct {
 	ProxyID    string       `json:"proxyId,omitempty"`
 	Nonce      string       `json:"ticketNonce,omitempty"` // finds the ticket in TV's own log
 	CreationID string       `json:"creationId,omitempty"`
-	Upstream   string       `json:"upstream,omitempty"` // origin of a proxied call
+	Upstream   string       `json:"upstream,omitempty"` // origin of a proxied call, or of a provider
 	Address    string       `json:"clientAddress"`
-	Outcome    string       `json:"outcome"` // "ok" or an error code
+	Outcome    string       `json:"outcome"` // "ok", an error code, or how a refresh ended and why
 }
 
 // record writes down what a ticket was used for. It returns when that is durable.

@@ -334,12 +334,14 @@ func (w *Webhook) removeToken(r *http.Request, service string) error {
 		return nil
 	}
 	// A document that cannot be read can be deleted all the same.
+	end := w.revocationOf(r.Context(), service)
 	rec := record{Action: actionDelete, Service: clip(service), Address: w.clients.describe(r), Outcome: outcomeOK}
 	if err := w.appendRecord(r.Context(), rec); err != nil {
 		return err
 	}
 	err = w.storage.Delete(r.Context(), storage.CollectionTokens, service)
 	if err == nil || errors.Is(err, storage.ErrNotFound) {
+		w.revoke(r, service, end)
 		return nil
 	}
 	rec.Outcome = outcomeOf(err)

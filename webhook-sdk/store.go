@@ -53,6 +53,7 @@ func (w *Webhook) store(rw http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	dropOwnMeta(data.Meta)
 	data.Describe(ticket.Service, id, w.now())
 	document, err := w.keys.SealToken(ticket.Service, data.Secrets, data.Meta)
 	if err != nil {

@@ -14,42 +14,49 @@ import (
 // under a secret that passes all of it says who the owner is. Callers look at
 // nothing else of a request before.
 func (w *Webhook) useTicket(ctx context.Context, text, service string, purposes ...wire.Purpose) (wire.Ticket, error) {
+	ticket, _, err := w.redeem(ctx, text, func(t wire.Ticket) bool { return t.Permits(service, purposes...) == nil })
+	return ticket, err
+}
+
+// redeem is useTicket for who knows by the ticket alone what it permits. It also
+// returns the origin of the TV that issued it.
+func (w *Webhook) redeem(ctx context.Context, text string, permits func(wire.Ticket) bool) (wire.Ticket, string, error) {
 	now := w.now()
 	active := w.bindings.active(now)
 	if len(active) == 0 {
-		return wire.Ticket{}, errSetupRequired
+		return wire.Ticket{}, "", errSetupRequired
 	}
 	ticket, index, err := wire.OpenTicket(secretsOf(active), text, now)
 	if err != nil {
-		return wire.Ticket{}, ticketRefusal(err)
+		return wire.Ticket{}, "", ticketRefusal(err)
 	}
 	if ticket.IssuedAt < w.started.Unix() {
-		return wire.Ticket{}, refuse(wire.CodeTicketInvalid, "the ticket was issued before this webhook was started; ask for a new one")
+		return wire.Ticket{}, "", refuse(wire.CodeTicketInvalid, "the ticket was issued before this webhook was started; ask for a new one")
 	}
-	if err := ticket.Permits(service, purposes...); err != nil || !wire.ValidServiceName(service) {
-		return wire.Ticket{}, refuse(wire.CodeTicketInvalid, "the ticket is for another purpose or another service")
+	if !permits(ticket) || !wire.ValidServiceName(ticket.Service) {
+		return wire.Ticket{}, "", refuse(wire.CodeTicketInvalid, "the ticket is for another purpose or another service")
 	}
 	if owner := active[index].Owner; owner != "" && owner != ticket.Subject {
-		return wire.Ticket{}, errWrongOwner
+		return wire.Ticket{}, "", errWrongOwner
 	}
 	fresh, err := w.nonces.use(now, time.Unix(ticket.ExpiresAt, 0), keyOf('n', []byte(ticket.Nonce)))
 	if err != nil {
-		return wire.Ticket{}, err
+		return wire.Ticket{}, "", err
 	}
 	if !fresh {
-		return wire.Ticket{}, refuse(wire.CodeTicketInvalid, "the ticket was used before; ask for a new one")
+		return wire.Ticket{}, "", refuse(wire.CodeTicketInvalid, "the ticket was used before; ask for a new one")
 	}
 	if active[index].Owner == "" {
 		if err := w.bindings.claim(ctx, active[index].Secret, ticket.Subject); errors.Is(err, errOtherOwner) {
-			return wire.Ticket{}, errWrongOwner
+			return wire.Ticket{}, "", errWrongOwner
 		} else if err != nil {
-			return wire.Ticket{}, err
+			return wire.Ticket{}, "", err
 		}
 	}
 	if !slices.Contains(w.purposes, ticket.Purpose) {
-		return wire.Ticket{}, refuse(wire.CodeForbidden, "this webhook's operator does not serve the purpose %s", string(ticket.Purpose))
+		return wire.Ticket{}, "", refuse(wire.CodeForbidden, "this webhook's operator does not serve the purpose %s", string(ticket.Purpose))
 	}
-	return ticket, nil
+	return ticket, active[index].Origin, nil
 }
 
 var errWrongOwner = refuse(wire.CodeTicketInvalid, "the ticket is for another vault than this webhook is bound to")

@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"html/template"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tvzero/tokenvault/refresh"
 	"github.com/tvzero/tokenvault/webhook-sdk/credential"
 	"github.com/tvzero/tokenvault/webhook-sdk/custody"
 	"github.com/tvzero/tokenvault/webhook-sdk/mint"
@@ -25,10 +27,11 @@ import (
 const (
 	outboundTimeout = 25 * time.Second
 	outboundMaxBody = 4 << 20 // bytes
+	closeTimeout    = 15 * time.Second
 )
 
-// A Webhook is the http.Handler of one webhook. It may be used concurrently; it
-// starts no goroutines.
+// A Webhook is the http.Handler of one webhook. It may be used concurrently. A refresh
+// goes on when the request that caused it ends; it starts no other goroutines.
 type Webhook struct {
 	keys     *custody.Keys
 	storage  Storage
@@ -50,11 +53,19 @@ type Webhook struct {
 	nonces   *once // of tickets
 	writes   *keyLocks
 
+	providers *providers
+	refresher *refresh.Engine
+	oauth     *refresh.Client
+	leases    *leases
+	flows     *flows
+	tvRefresh bool
+
 	documents *documents
 	routes    map[string]route
 	origin    *http.CrossOriginProtection
 
-	bindTemplate *template.Template
+	bindTemplate    *template.Template
+	connectTemplate *template.Template
 }
 
 // route is what one path serves.
@@ -83,9 +94,13 @@ func New(c Config) (*Webhook, error) {
 		minters:  c.Minters, policy: c.Outbound,
 		replays: newOnce(maxRemembered), nonces: newOnce(maxRemembered),
 		writes: newKeyLocks(), documents: newDocuments(), origin: http.NewCrossOriginProtection(),
+		leases: newLeases(), flows: newFlows(), tvRefresh: c.TVRefresh,
 	}
 	w.setDefaults(c)
 	w.outbound = w.policy.Client()
+	w.oauth = refresh.NewClient(w.outbound, w.now)
+	w.providers = newProviders(c.Providers, w.oauth, w.now)
+	w.refresher = refresh.New(refresh.Deps{Client: w.oauth, Now: w.now, Logger: w.log})
 	// What was used before this start is forgotten, so that what is dated before it
 	// is refused.
 	w.started = w.now().Truncate(time.Second)
@@ -94,6 +109,9 @@ func New(c Config) (*Webhook, error) {
 	}
 	if w.bindTemplate, err = template.New("bind").Parse(bindHTML); err != nil {
 		return nil, fmt.Errorf("webhook: the bind page: %w", err)
+	}
+	if w.connectTemplate, err = template.New("connect").Parse(connectHTML); err != nil {
+		return nil, fmt.Errorf("webhook: the connect page: %w", err)
 	}
 	// A proxy may change the Host that the page's own form is compared with.
 	own, err := credential.Origin(base)
@@ -135,9 +153,17 @@ func (w *Webhook) setDefaults(c Config) {
 	}
 }
 
-// Close closes idle connections to upstreams. Stop the HTTP server first.
+// Close waits for the refreshes that are under way, for a few seconds, and closes idle
+// connections to upstreams. Stop the HTTP server first and close the storage last: what
+// a provider answered and is not stored may be lost. An error says that this is so.
 func (w *Webhook) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	err := w.refresher.Wait(ctx)
 	w.outbound.CloseIdleConnections()
+	if err != nil {
+		return errors.New("webhook: refreshes were still under way when it was closed: their tokens may be lost")
+	}
 	return nil
 }
 
@@ -167,10 +193,30 @@ func (w *Webhook) buildRoutes() map[string]route {
 	add(wire.PathCredential, true, methods{"GET": w.credential, "POST": w.credential})
 	add(wire.PathTOTPCode, true, methods{"GET": w.totpCode, "POST": w.totpCode})
 	// A webhook that does not serve a path of the protocol says so, and with 403.
-	add(wire.PathRefresh, false, methods{"POST": w.signed(notServed)})
-	add(wire.PathRefreshNotify, false, methods{"POST": w.signed(notServed)})
+	refreshing, throughTV := signedFunc(notServed), signedFunc(notServed)
+	if w.servesRefresh() {
+		refreshing = w.refreshNotify
+	}
+	if w.tvRefresh {
+		throughTV = w.refreshThroughTV
+	}
+	add(wire.PathRefreshNotify, false, methods{"POST": w.signed(refreshing)})
+	add(wire.PathRefresh, false, methods{"POST": w.signed(throughTV)})
+	for _, provider := range w.providers.byID {
+		if w.servesConnect() && provider.connects() {
+			add(connectPath(provider.ID), false, methods{"GET": w.connectStart(provider)})
+			add(callbackPath(provider.ID), false, methods{"GET": w.connectCallback(provider)})
+			add(donePath(provider.ID), false, methods{"GET": w.connectDone(provider)})
+		}
+	}
 	return routes
 }
+
+// servesRefresh reports whether there are tokens that this webhook can refresh itself.
+func (w *Webhook) servesRefresh() bool { return len(w.providers.byID) > 0 }
+
+// servesConnect reports whether tickets to connect an account are served.
+func (w *Webhook) servesConnect() bool { return slices.Contains(w.purposes, wire.PurposeConnect) }
 
 func notServed(http.ResponseWriter, *http.Request, []byte) error {
 	return refuse(wire.CodeForbidden, "this webhook does not refresh tokens; see its capabilities")

@@ -1,0 +1,195 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/tvzero/tokenvault/refresh"
+)
+
+// leases are the rights to refresh a token, at most one for each at a time. They live
+// in memory: one process owns the data folder, and what a lease protects is written
+// under a condition as well.
+type leases struct {
+	mu         sync.Mutex
+	held       map[string]heldLease // by service
+	generation int64
+}
+
+type heldLease struct {
+	generation int64
+	until      time.Time
+}
+
+func newLeases() *leases { return &leases{held: make(map[string]heldLease)} }
+
+// take returns the generation of a new lease, or a *refresh.BusyError.
+func (l *leases) take(service string, now time.Time, ttl time.Duration) (int64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if held, ok := l.held[service]; ok && now.Before(held.until) {
+		return 0, &refresh.BusyError{Until: held.until}
+	}
+	l.generation++
+	l.held[service] = heldLease{generation: l.generation, until: now.Add(ttl)}
+	return l.generation, nil
+}
+
+// holds reports whether nobody has taken the lease since. Its time may be over.
+func (l *leases) holds(service string, generation int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.held[service].generation == generation
+}
+
+func (l *leases) end(service string, generation int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.held[service].generation == generation {
+		delete(l.held, service)
+	}
+}
+
+// A refreshPlace is one stored token for the engine: this creation of it, and no
+// other that comes into its place.
+type refreshPlace struct {
+	w        *Webhook
+	service  string
+	creation string
+	provider refresh.Provider
+	address  string // of who caused the refresh, for the records
+}
+
+// Lease implements refresh.Place.
+func (p *refreshPlace) Lease(ctx context.Context, ttl time.Duration) (refresh.Lease, error) {
+	// Not while a holder whose time is over writes what it got.
+	defer p.w.writes.lock(p.service)()
+	if _, err := p.load(ctx); err != nil {
+		return nil, err
+	}
+	generation, err := p.w.leases.take(p.service, p.w.now(), ttl)
+	if err != nil {
+		return nil, err
+	}
+	return &refreshLease{refreshPlace: p, generation: generation}, nil
+}
+
+// A refreshLease is used by one goroutine.
+type refreshLease struct {
+	*refreshPlace
+	generation int64
+	read       refresh.Secret // the refresh token that Read saw last
+}
+
+// Read implements refresh.Lease.
+func (l *refreshLease) Read(ctx context.Context) (refresh.State, error) {
+	_, meta, secrets, err := l.open(ctx)
+	if err != nil {
+		return refresh.State{}, err
+	}
+	state := stateOf(meta, secrets)
+	state.Provider = l.provider
+	l.read = state.Tokens.RefreshToken
+	return state, nil
+}
+
+// open reads the token and opens it.
+func (l *refreshLease) open(ctx context.Context) (token, map[string]any, map[string]string, error) {
+	if !l.w.leases.holds(l.service, l.generation) {
+		return token{}, nil, nil, refresh.ErrLeaseLost
+	}
+	stored, err := l.load(ctx)
+	if err != nil {
+		return token{}, nil, nil, err
+	}
+	meta, secrets, err := stored.openAll()
+	return stored, meta, secrets, err
+}
+
+// load reads the token; refresh.ErrGone when there is none, or another.
+func (p *refreshPlace) load(ctx context.Context) (token, error) {
+	stored, err := p.w.loadToken(ctx, p.service)
+	if errors.Is(err, errTokenNotFound) || err == nil && stored.creationID() != p.creation {
+		return token{}, refresh.ErrGone
+	}
+	return stored, err
+}
+
+// Commit implements refresh.Lease. What changed beside the tokens since Read, such as
+// notes, stays; other tokens than Read saw are ErrLeaseLost.
+func (l *refreshLease) Commit(ctx context.Context, t refresh.Tokens, o refresh.Outcome) error {
+	err := l.change(ctx, func(meta map[string]any, secrets map[string]string) (bool, error) {
+		now := stateOf(meta, secrets)
+		if now.Tokens.AccessToken.Equal(t.AccessToken) && now.Tokens.RefreshToken.Equal(t.RefreshToken) {
+			return false, nil // a Commit before this one, whose answer was an error, had written it
+		}
+		if !now.Tokens.RefreshToken.Equal(l.read) {
+			return false, refresh.ErrLeaseLost
+		}
+		putTokens(meta, secrets, t, now.Version+1, l.w.now())
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	l.note(ctx, o)
+	return nil
+}
+
+// Note implements refresh.Lease.
+func (l *refreshLease) Note(ctx context.Context, o refresh.Outcome) error {
+	err := l.change(ctx, func(meta map[string]any, secrets map[string]string) (bool, error) {
+		now := stateOf(meta, secrets)
+		if !now.Tokens.RefreshToken.Equal(l.read) {
+			return false, refresh.ErrLeaseLost
+		}
+		unchanged := o.Kind == refresh.StillValid && now.Attempts == o.Attempts && now.RetryAt.IsZero() && now.NeedsReauthorization == ""
+		putOutcome(meta, o)
+		return !unchanged, nil
+	})
+	if err != nil {
+		return err
+	}
+	if o.Kind != refresh.StillValid {
+		l.note(ctx, o)
+	}
+	return nil
+}
+
+// change writes what fn makes of the token, unless fn says that there is nothing to
+// write.
+func (l *refreshLease) change(ctx context.Context, fn func(meta map[string]any, secrets map[string]string) (bool, error)) error {
+	defer l.w.writes.lock(l.service)()
+	stored, meta, secrets, err := l.open(ctx)
+	if err != nil {
+		return err
+	}
+	write, err := fn(meta, secrets)
+	if err != nil || !write {
+		return err
+	}
+	return l.w.reseal(ctx, stored, meta, secrets)
+}
+
+// note records an outcome. Tokens are not lost for want of a record: the log says so.
+func (l *refreshLease) note(ctx context.Context, o refresh.Outcome) {
+	outcome := outcomeOK
+	if o.Kind != refresh.Rotated {
+		outcome = string(o.Kind) + ": " + string(o.Reason)
+	}
+	rec := record{
+		Action: actionRefresh, Service: l.service, CreationID: l.creation, Address: l.address, Outcome: outcome,
+		Upstream: originOf(l.provider.TokenURL),
+	}
+	if err := l.w.appendRecord(ctx, rec); err != nil {
+		l.w.log.ErrorContext(ctx, "a refresh has no record", "service", l.service, "outcome", outcome, "error", err.Error())
+	}
+}
+
+// End implements refresh.Lease.
+func (l *refreshLease) End(context.Context) error {
+	l.w.leases.end(l.service, l.generation)
+	return nil
+}
