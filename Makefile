@@ -39,7 +39,7 @@ build: ## bin/tokenvault and bin/tv-webhook: static, without cgo
 	$(BUILD) -o bin/tv-webhook ./webhook-sdk/cmd/tv-webhook
 
 .PHONY: deps
-deps: ## what the tests need besides Go (gcc, PostgreSQL): installed as root on Debian, named otherwise
+deps: ## what the tests need besides Go (gcc, PostgreSQL, an OAuth provider): installed as root on Debian, named otherwise
 	scripts/install-test-deps
 
 .PHONY: vet

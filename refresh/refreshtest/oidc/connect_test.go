@@ -44,14 +44,13 @@ func authorize(t *testing.T, p *oidc.Provider, changes map[string]string) url.Va
 	return back.Query()
 }
 
-func TestDiscoveryNamesTheEndpointsThatAreUsed(t *testing.T) {
-	t.Parallel()
-	p := oidc.Start(t, oidc.Options{})
+func discovery(t *testing.T, p *oidc.Provider) {
+	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.Issuer+"/.well-known/openid-configuration", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := client(t).Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,24 +86,26 @@ func TestDiscoveryNamesTheEndpointsThatAreUsed(t *testing.T) {
 	}
 }
 
-func TestAuthorizationAnswersNameTheirIssuer(t *testing.T) {
-	t.Parallel()
-	p := oidc.Start(t, oidc.Options{})
+func issuerNamed(t *testing.T, p *oidc.Provider) {
+	t.Helper()
 	answer := authorize(t, p, nil)
 	if answer.Get("iss") != p.Issuer || answer.Get("state") != "st-1" || answer.Get("code") == "" {
 		t.Errorf("got %v, want a code, the state st-1 and iss %s", answer, p.Issuer)
 	}
+}
 
+func TestAPersonWhoRefusesIsAnAnswerThatNamesItsIssuer(t *testing.T) {
+	t.Parallel()
+	p := oidc.Start(t, oidc.Options{})
 	p.SetFaults(oidc.Faults{Deny: true})
-	answer = authorize(t, p, nil)
+	answer := authorize(t, p, nil)
 	if answer.Get("iss") != p.Issuer || answer.Get("error") != "access_denied" || answer.Has("code") {
-		t.Errorf("when the person refuses: got %v, want access_denied with iss %s", answer, p.Issuer)
+		t.Errorf("got %v, want access_denied with iss %s", answer, p.Issuer)
 	}
 }
 
-func TestPKCEIsRequiredAndChecked(t *testing.T) {
-	t.Parallel()
-	p := oidc.Start(t, oidc.Options{})
+func challengeRequired(t *testing.T, p *oidc.Provider) {
+	t.Helper()
 	for name, changes := range map[string]map[string]string{
 		"no challenge":    {"code_challenge": "", "code_challenge_method": ""},
 		"plain challenge": {"code_challenge": verifier, "code_challenge_method": "plain"},
@@ -113,7 +114,10 @@ func TestPKCEIsRequiredAndChecked(t *testing.T) {
 			t.Errorf("%s: got %v, want invalid_request and no code", name, answer)
 		}
 	}
+}
 
+func verifierChecked(t *testing.T, p *oidc.Provider) {
+	t.Helper()
 	exchange := func(code, with string) (int, map[string]any) {
 		form := url.Values{"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {oidc.DefaultRedirectURI}}
 		if with != "" {

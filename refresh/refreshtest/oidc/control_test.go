@@ -28,8 +28,9 @@ func background(ctx context.Context, t *testing.T, p *oidc.Provider, token strin
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.SetBasicAuth(p.ClientID, p.ClientSecret)
 	done := make(chan outcome, 1)
+	c := client(t)
 	go func() {
-		res, err := http.DefaultClient.Do(req)
+		res, err := c.Do(req)
 		if err != nil {
 			done <- outcome{err: err}
 			return

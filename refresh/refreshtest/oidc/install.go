@@ -43,8 +43,7 @@ func installed() (installation, error) {
 	if err != nil {
 		return installation{}, err
 	}
-	found := installation{modules: filepath.Join(folder, "node_modules")}
-	found.node = filepath.Join(found.modules, ".bin", "node")
+	found := installation{node: filepath.Join(folder, "node"), modules: filepath.Join(folder, "node_modules")}
 	for _, needed := range []string{found.node, filepath.Join(found.modules, "oidc-provider")} {
 		if _, err := os.Stat(needed); err != nil {
 			return installation{}, fmt.Errorf("the OAuth provider that tests run is not installed in %s; run `make deps` once (%w)", folder, err)

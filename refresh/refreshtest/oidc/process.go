@@ -61,7 +61,7 @@ func startProcess(in installation, folder string, s settings) (*process, address
 		return nil, addresses{}, err
 	}
 	p := &process{stderr: &tail{}, ended: make(chan struct{})}
-	//nolint:gosec,noctx // G204: the program is the one that the lock file pins; it lives until stop, not as long as a context
+	//nolint:noctx // it lives until stop, not as long as a context
 	cmd := exec.Command(in.node, script)
 	cmd.Dir = folder
 	cmd.Env = []string{"NODE_ENV=production"} // nothing of ours: neither NODE_OPTIONS nor proxies

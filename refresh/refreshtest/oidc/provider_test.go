@@ -2,7 +2,6 @@ package oidc_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -14,25 +13,33 @@ import (
 	"github.com/tvzero/tokenvault/refresh/refreshtest/oidc"
 )
 
+// client is an HTTP client whose connections end with the test.
+func client(t *testing.T) *http.Client {
+	t.Helper()
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
 // post sends a form as the provider's first client, and returns the status and the JSON of the answer.
 func post(t *testing.T, p *oidc.Provider, address string, form url.Values) (int, map[string]any) {
 	t.Helper()
-	status, answer, err := tryPost(t, p, address, form)
+	status, answer, err := tryPost(t, address, p.ClientID, p.ClientSecret, form)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return status, answer
 }
 
-func tryPost(t *testing.T, p *oidc.Provider, address string, form url.Values) (int, map[string]any, error) {
+func tryPost(t *testing.T, address, id, secret string, form url.Values) (int, map[string]any, error) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, address, strings.NewReader(form.Encode()))
 	if err != nil {
 		return 0, nil, err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.SetBasicAuth(p.ClientID, p.ClientSecret)
-	res, err := http.DefaultClient.Do(req)
+	req.SetBasicAuth(id, secret)
+	res, err := client(t).Do(req)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -70,7 +77,7 @@ func userinfo(t *testing.T, p *oidc.Provider, accessToken string) (int, any) {
 		t.Fatal(err)
 	}
 	req.Header.Set("Authorization", "Bearer "+accessToken)
-	res, err := http.DefaultClient.Do(req)
+	res, err := client(t).Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,9 +155,26 @@ func TestRefreshRotates(t *testing.T) {
 	}
 }
 
-func TestReuseOfARefreshTokenRevokesItsFamilyAndNoOther(t *testing.T) {
+// What is not about the record of calls nor about faults shares one provider: starting one costs more than all of these.
+func TestOneProvider(t *testing.T) {
 	t.Parallel()
 	p := oidc.Start(t, oidc.Options{})
+	for name, check := range map[string]func(*testing.T, *oidc.Provider){
+		"reuse of a refresh token revokes its family and no other":                          reuseRevokesTheFamily,
+		"of simultaneous uses of a refresh token at most one succeeds, and the family dies": simultaneousUses,
+		"revocation ends a refresh token":                                                   revocation,
+		"a wrong client secret is refused and spends nothing":                               wrongSecret,
+		"discovery names the endpoints that are used":                                       discovery,
+		"authorization answers name their issuer":                                           issuerNamed,
+		"PKCE is required":                       challengeRequired,
+		"PKCE is checked, and a code works once": verifierChecked,
+	} {
+		t.Run(name, func(t *testing.T) { check(t, p) })
+	}
+}
+
+func reuseRevokesTheFamily(t *testing.T, p *oidc.Provider) {
+	t.Helper()
 	first, bystander := connect(t, p, oidc.Connection{}), connect(t, p, oidc.Connection{Account: "grace"})
 	_, answer := refresh(t, p, first.RefreshToken)
 	second, _ := answer["refresh_token"].(string)
@@ -170,19 +194,19 @@ func TestReuseOfARefreshTokenRevokesItsFamilyAndNoOther(t *testing.T) {
 	wantState(t, p, "bystander's", bystander.RefreshToken, oidc.Current)
 }
 
-func TestOfSimultaneousUsesOfARefreshTokenAtMostOneSucceedsAndTheFamilyDies(t *testing.T) {
-	t.Parallel()
-	p := oidc.Start(t, oidc.Options{})
+func simultaneousUses(t *testing.T, p *oidc.Provider) {
+	t.Helper()
 	const uses = 16
 	for range 5 {
 		first := connect(t, p, oidc.Connection{})
+		form := url.Values{"grant_type": {"refresh_token"}, "refresh_token": {first.RefreshToken}}
 		var wait sync.WaitGroup
 		var mu sync.Mutex
 		statuses := map[int]int{}
 		var issued []string
 		for range uses {
 			wait.Go(func() {
-				status, answer, err := tryPost(t, p, p.TokenURL, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {first.RefreshToken}})
+				status, answer, err := tryPost(t, p.TokenURL, p.ClientID, p.ClientSecret, form)
 				if err != nil {
 					t.Error(err)
 					return
@@ -207,9 +231,8 @@ func TestOfSimultaneousUsesOfARefreshTokenAtMostOneSucceedsAndTheFamilyDies(t *t
 	}
 }
 
-func TestRevocationEndsARefreshToken(t *testing.T) {
-	t.Parallel()
-	p := oidc.Start(t, oidc.Options{})
+func revocation(t *testing.T, p *oidc.Provider) {
+	t.Helper()
 	tokens := connect(t, p, oidc.Connection{})
 	status, answer := post(t, p, p.RevocationURL, url.Values{"token": {tokens.RefreshToken}, "token_type_hint": {"refresh_token"}})
 	if status != http.StatusOK {
@@ -220,42 +243,15 @@ func TestRevocationEndsARefreshToken(t *testing.T) {
 	wantRefusal(t, status, answer, "invalid_grant")
 }
 
-func TestAWrongClientSecretIsRefusedAndSpendsNothing(t *testing.T) {
-	t.Parallel()
-	p := oidc.Start(t, oidc.Options{})
+func wrongSecret(t *testing.T, p *oidc.Provider) {
+	t.Helper()
 	tokens := connect(t, p, oidc.Connection{})
-	stranger := *p //nolint:govet // copylocks: the copy carries another secret to post, and is used for nothing else
-	stranger.ClientSecret = "wrong"
-	status, answer := refresh(t, &stranger, tokens.RefreshToken)
+	status, answer, err := tryPost(t, p.TokenURL, p.ClientID, "wrong", url.Values{"grant_type": {"refresh_token"}, "refresh_token": {tokens.RefreshToken}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	if status != http.StatusUnauthorized || answer["error"] != "invalid_client" {
 		t.Errorf("got %d %v, want 401 with invalid_client", status, answer)
 	}
 	wantState(t, p, "first", tokens.RefreshToken, oidc.Current)
-}
-
-func TestAnInstallationThatIsMissingIsNamedWithTheCommandThatMakesIt(t *testing.T) {
-	t.Setenv("XDG_CACHE_HOME", t.TempDir())
-	fake := &refusing{TB: t}
-	func() {
-		defer func() { _ = recover() }()
-		oidc.Start(fake, oidc.Options{})
-	}()
-	folder, err := oidc.Folder()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(fake.said, "make deps") || !strings.Contains(fake.said, folder) {
-		t.Errorf("without an installation Start fails with %q, want the folder %s and `make deps` in it", fake.said, folder)
-	}
-}
-
-// refusing is a test that is not ended by Fatal, but remembers what it said.
-type refusing struct {
-	testing.TB
-	said string
-}
-
-func (r *refusing) Fatal(args ...any) {
-	r.said = fmt.Sprint(args...)
-	panic(r)
 }
