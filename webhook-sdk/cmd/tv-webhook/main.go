@@ -33,7 +33,10 @@ environment or from files, never from flags:
   TV_WEBHOOK_ADMIN_SECRET, TV_WEBHOOK_ADMIN_SECRET_FILE
       Allows to bind the webhook, at least 16 characters. Without it the first
       binding takes the link that is printed at the start, and a later one is
-      refused.`
+      refused.
+  TV_WEBHOOK_OAUTH_PROVIDERS, TV_WEBHOOK_OAUTH_PROVIDERS_FILE
+      The OAuth providers at which this webhook is a client, with the client
+      secrets: a JSON list. It refreshes their tokens and connects accounts there.`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

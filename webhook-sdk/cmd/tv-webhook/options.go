@@ -35,7 +35,8 @@ type options struct {
 	TokenvaultURL        string `name:"tokenvault-url" env:"TV_WEBHOOK_TOKENVAULT_URL" placeholder:"URL" help:"The Token Vault server to bind to; without it the bind page asks (${env})."`
 	Deny                 string `env:"TV_WEBHOOK_DENY" placeholder:"NETWORKS" help:"Networks to which no credential is given, such as Token Vault's own: 192.0.2.0/24,2001:db8::1 (${env})."`
 	TrustedProxies       string `env:"TV_WEBHOOK_TRUSTED_PROXIES" placeholder:"NETWORKS" help:"Reverse proxies whose X-Forwarded-For counts (${env})."`
-	Purposes             string `env:"TV_WEBHOOK_PURPOSES" placeholder:"PURPOSES" help:"Purposes of tickets to serve; all without it: agent_credential,user_reveal,totp_code,store,proxy (${env})."`
+	Purposes             string `env:"TV_WEBHOOK_PURPOSES" placeholder:"PURPOSES" help:"Purposes of tickets to serve; all without it: agent_credential,user_reveal,totp_code,store,proxy,connect (${env})."`
+	TVRefresh            bool   `name:"tv-refresh" env:"TV_WEBHOOK_TV_REFRESH" help:"Give Token Vault refresh tokens of providers whose client secret it has, in transit; it is refused without this (${env})."`
 	AllowPrivateNetworks bool   `env:"TV_WEBHOOK_ALLOW_PRIVATE_NETWORKS" help:"Allow calls to private addresses and plain http; for development and tests (${env})."`
 	GCPTokenHosts        string `name:"gcp-token-hosts" env:"TV_WEBHOOK_GCP_TOKEN_HOSTS" placeholder:"HOSTS" help:"Token endpoints besides Google's that keys of Google service accounts may name: host or host:port (${env})."`
 }
@@ -44,13 +45,14 @@ type options struct {
 const (
 	envSeed        = "TV_WEBHOOK_SEED"
 	envAdminSecret = "TV_WEBHOOK_ADMIN_SECRET"
+	envProviders   = "TV_WEBHOOK_OAUTH_PROVIDERS"
 	fileSuffix     = "_FILE"
 	maxSecretFile  = 64 << 10
 )
 
 // notYet are variables of features that this version does not have. Ignoring them
 // would leave an operator in the belief that they hold.
-var notYet = []string{"TV_WEBHOOK_KEEPER", "TV_WEBHOOK_TV_REFRESH", "TV_WEBHOOK_OAUTH_PROVIDERS", "TV_WEBHOOK_REQUIRE_TWO_KEY"}
+var notYet = []string{"TV_WEBHOOK_KEEPER", "TV_WEBHOOK_REQUIRE_TWO_KEY"}
 
 // configErrors are all problems of the configuration.
 type configErrors struct{ problems []string }
@@ -100,6 +102,8 @@ func (o options) read(environ []string) (settings, error) {
 		s.config.Purposes = append(s.config.Purposes, wire.Purpose(name))
 	}
 	s.config.Outbound.AllowPrivate = o.AllowPrivateNetworks
+	s.config.Providers = readProviders(env, &wrong)
+	s.config.TVRefresh = o.TVRefresh
 	s.config.Minters = mint.Set{mint.GCP{AllowedTokenHosts: list(o.GCPTokenHosts)}}
 	o.readAddresses(&s, &wrong)
 	s.addProblems(&wrong)
@@ -138,7 +142,7 @@ func isLoopback(host string) bool {
 func (s settings) addProblems(wrong *configErrors) {
 	variables := map[string]string{
 		"ExternalURL": "TV_WEBHOOK_EXTERNAL_URL", "TokenVaultURL": "TV_WEBHOOK_TOKENVAULT_URL", "AdminSecret": envAdminSecret,
-		"Purposes": "TV_WEBHOOK_PURPOSES",
+		"Purposes": "TV_WEBHOOK_PURPOSES", "Providers": envProviders,
 	}
 	joined, _ := s.config.Validate().(interface{ Unwrap() []error })
 	if joined == nil {
@@ -164,7 +168,7 @@ func (s settings) addProblems(wrong *configErrors) {
 // unknownVariables are those whose name is perhaps mistyped. Kubernetes sets some
 // for a service that is called tv-webhook.
 func unknownVariables(env map[string]string) []string {
-	known := []string{envSeed, envSeed + fileSuffix, envAdminSecret, envAdminSecret + fileSuffix}
+	known := []string{envSeed, envSeed + fileSuffix, envAdminSecret, envAdminSecret + fileSuffix, envProviders, envProviders + fileSuffix}
 	fields := reflect.TypeFor[options]()
 	for i := range fields.NumField() {
 		known = append(known, fields.Field(i).Tag.Get("env"))

@@ -66,6 +66,9 @@ func serve(ctx context.Context, o options, environ []string, stdout, stderr io.W
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
+	if s.config.TVRefresh {
+		log.Warn("Token Vault may get refresh tokens of providers whose client secret is not here, and sees them in transit")
+	}
 	if s.config.Outbound.AllowPrivate {
 		log.Warn("calls to private addresses and plain http are allowed: this is for development and tests")
 	}
