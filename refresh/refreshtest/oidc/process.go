@@ -61,8 +61,7 @@ func startProcess(in installation, folder string, s settings) (*process, address
 		return nil, addresses{}, err
 	}
 	p := &process{stderr: &tail{}, ended: make(chan struct{})}
-	//nolint:noctx // it lives until stop, not as long as a context
-	cmd := exec.Command(in.node, script)
+	cmd := exec.Command(in.node, script) // without a context: it lives until stop
 	cmd.Dir = folder
 	cmd.Env = []string{"NODE_ENV=production"} // nothing of ours: neither NODE_OPTIONS nor proxies
 	cmd.Stderr = p.stderr
