@@ -16,7 +16,8 @@ const redacted = "[redacted]"
 
 // A Secret is a token, code, verifier or client secret. It prints as "[redacted]"
 // in every format and refuses to be marshalled; string(s) is the value. In a struct
-// it belongs into an exported field: package fmt does not ask the methods of others.
+// it belongs into an exported field: package fmt does not ask the methods of others; nor does
+// package encoding/json ask those of a map's keys.
 // It is read from JSON like a string.
 type Secret string
 
