@@ -70,11 +70,8 @@ func (w *Webhook) refreshNow(r *http.Request, request wire.RefreshNotifyRequest)
 	if err != nil {
 		return w.refreshFailed(r, request.Service, err)
 	}
-	place := &refreshPlace{
-		w: w, service: request.Service, creation: stored.creationID(), provider: provider, address: w.clients.describe(r),
-	}
-	// Another creation under the same name is another credential.
-	outcome, err := w.refresher.Ensure(ctx, request.Service+"/"+place.creation, place, w.refreshOptions(request.Reason, stored.meta()))
+	place := &refreshPlace{w: w, service: request.Service, known: known, provider: provider, address: w.clients.describe(r)}
+	outcome, err := w.refresher.Ensure(ctx, request.Service, place, w.refreshOptions(request.Reason, stored.meta()))
 	if err != nil && !errors.Is(err, refresh.ErrNotCommitted) && !errors.Is(err, refresh.ErrNotNoted) {
 		return w.refreshFailed(r, request.Service, err)
 	}

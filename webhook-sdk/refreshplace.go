@@ -2,11 +2,14 @@ package webhook
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"sync"
 	"time"
 
 	"github.com/tvzero/tokenvault/refresh"
+	"github.com/tvzero/tokenvault/webhook-sdk/credential"
+	"github.com/tvzero/tokenvault/webhook-sdk/wire"
 )
 
 // leases are the rights to refresh a token, at most one for each at a time. They live
@@ -52,14 +55,15 @@ func (l *leases) end(service string, generation int64) {
 	}
 }
 
-// A refreshPlace is one stored token for the engine: this creation of it, and no
-// other that comes into its place.
+// A refreshPlace is the token of a service for the engine, as long as it is one of
+// this provider. Whatever was stored in its place since an answer was asked for, is not
+// written over.
 type refreshPlace struct {
 	w        *Webhook
 	service  string
-	creation string
-	provider refresh.Provider
-	address  string // of who caused the refresh, for the records
+	known    *knownProvider
+	provider refresh.Provider // known, with its endpoints
+	address  string           // of who caused the refresh, for the records
 }
 
 // Lease implements refresh.Place.
@@ -76,23 +80,46 @@ func (p *refreshPlace) Lease(ctx context.Context, ttl time.Duration) (refresh.Le
 	return &refreshLease{refreshPlace: p, generation: generation}, nil
 }
 
+// load reads the token; refresh.ErrGone when there is none, or one that is not to be
+// refreshed at this provider.
+func (p *refreshPlace) load(ctx context.Context) (token, error) {
+	stored, err := p.w.loadToken(ctx, p.service)
+	if errors.Is(err, errTokenNotFound) {
+		return token{}, refresh.ErrGone
+	}
+	if err != nil {
+		return token{}, err
+	}
+	if known, ours := p.w.providers.of(stored.meta()); !ours || known != p.known {
+		return token{}, refresh.ErrGone
+	}
+	return stored, nil
+}
+
 // A refreshLease is used by one goroutine.
 type refreshLease struct {
 	*refreshPlace
 	generation int64
-	read       refresh.Secret // the refresh token that Read saw last
+	creation   string         // of the token that Read saw last,
+	read       refresh.Secret // and its refresh token
 }
 
 // Read implements refresh.Lease.
 func (l *refreshLease) Read(ctx context.Context) (refresh.State, error) {
-	_, meta, secrets, err := l.open(ctx)
+	stored, meta, secrets, err := l.open(ctx)
 	if err != nil {
 		return refresh.State{}, err
 	}
 	state := stateOf(meta, secrets)
-	state.Provider = l.provider
-	l.read = state.Tokens.RefreshToken
+	state.Provider, state.Version = l.provider, versionOf(stored.creationID(), state.Version)
+	l.creation, l.read = stored.creationID(), state.Tokens.RefreshToken
 	return state, nil
+}
+
+// versionOf tells apart what different creations have the same number for.
+func versionOf(creation string, sequence int64) int64 {
+	hash := hashOf(creation)
+	return int64(binary.BigEndian.Uint64(hash[:])>>2) + sequence // #nosec G115 -- two bits less
 }
 
 // open reads the token and opens it.
@@ -108,24 +135,15 @@ func (l *refreshLease) open(ctx context.Context) (token, map[string]any, map[str
 	return stored, meta, secrets, err
 }
 
-// load reads the token; refresh.ErrGone when there is none, or another.
-func (p *refreshPlace) load(ctx context.Context) (token, error) {
-	stored, err := p.w.loadToken(ctx, p.service)
-	if errors.Is(err, errTokenNotFound) || err == nil && stored.creationID() != p.creation {
-		return token{}, refresh.ErrGone
-	}
-	return stored, err
-}
-
 // Commit implements refresh.Lease. What changed beside the tokens since Read, such as
-// notes, stays; other tokens than Read saw are ErrLeaseLost.
+// notes, stays.
 func (l *refreshLease) Commit(ctx context.Context, t refresh.Tokens, o refresh.Outcome) error {
-	err := l.change(ctx, func(meta map[string]any, secrets map[string]string) (bool, error) {
+	err := l.change(ctx, func(meta map[string]any, secrets map[string]string, same bool) (bool, error) {
 		now := stateOf(meta, secrets)
 		if now.Tokens.AccessToken.Equal(t.AccessToken) && now.Tokens.RefreshToken.Equal(t.RefreshToken) {
 			return false, nil // a Commit before this one, whose answer was an error, had written it
 		}
-		if !now.Tokens.RefreshToken.Equal(l.read) {
+		if !same {
 			return false, refresh.ErrLeaseLost
 		}
 		putTokens(meta, secrets, t, now.Version+1, l.w.now())
@@ -140,11 +158,11 @@ func (l *refreshLease) Commit(ctx context.Context, t refresh.Tokens, o refresh.O
 
 // Note implements refresh.Lease.
 func (l *refreshLease) Note(ctx context.Context, o refresh.Outcome) error {
-	err := l.change(ctx, func(meta map[string]any, secrets map[string]string) (bool, error) {
-		now := stateOf(meta, secrets)
-		if !now.Tokens.RefreshToken.Equal(l.read) {
+	err := l.change(ctx, func(meta map[string]any, secrets map[string]string, same bool) (bool, error) {
+		if !same {
 			return false, refresh.ErrLeaseLost
 		}
+		now := stateOf(meta, secrets)
 		unchanged := o.Kind == refresh.StillValid && now.Attempts == o.Attempts && now.RetryAt.IsZero() && now.NeedsReauthorization == ""
 		putOutcome(meta, o)
 		return !unchanged, nil
@@ -159,18 +177,24 @@ func (l *refreshLease) Note(ctx context.Context, o refresh.Outcome) error {
 }
 
 // change writes what fn makes of the token, unless fn says that there is nothing to
-// write.
-func (l *refreshLease) change(ctx context.Context, fn func(meta map[string]any, secrets map[string]string) (bool, error)) error {
+// write. same: it has the tokens that Read saw.
+func (l *refreshLease) change(ctx context.Context, fn func(meta map[string]any, secrets map[string]string, same bool) (bool, error)) error {
 	defer l.w.writes.lock(l.service)()
 	stored, meta, secrets, err := l.open(ctx)
 	if err != nil {
 		return err
 	}
-	write, err := fn(meta, secrets)
+	same := stored.creationID() == l.creation && l.read.Equal(refresh.Secret(secrets[wire.FieldRefreshToken]))
+	write, err := fn(meta, secrets, same)
 	if err != nil || !write {
 		return err
 	}
-	return l.w.reseal(ctx, stored, meta, secrets)
+	if err := l.w.reseal(ctx, stored, meta, secrets); err != nil {
+		return err
+	}
+	l.creation, _ = meta[credential.MetaCreationID].(string) // one of version 1 may have got its first
+	l.read = refresh.Secret(secrets[wire.FieldRefreshToken])
+	return nil
 }
 
 // note records an outcome. Tokens are not lost for want of a record: the log says so.
