@@ -26,7 +26,8 @@ var errAuditInTx = errors.New("store: audit events are not part of a transaction
 //
 // A connection that breaks is replaced once, and the batch is written again
 // unless it turns out to be there. ErrConflict: an id, or a place in a stream, is
-// taken. ErrInvalid: text that no database keeps. After any other error, also
+// taken; of a batch that is written as a block, only its own place is looked at.
+// ErrInvalid: text that no database keeps. After any other error, also
 // the end of ctx, the result is unknown.
 func (s *Store) AppendAudit(ctx context.Context, events []models.AuditEvent) error {
 	if s.txOf(ctx) != nil {
@@ -75,6 +76,9 @@ func (s *Store) AuditEvents(ctx context.Context, accountID uuid.UUID, f models.A
 		}
 	}
 	var events []models.AuditEvent
+	if _, err := s.ProjectAudit(ctx); err != nil {
+		return nil, err
+	}
 	err := atMost(db.Order("id DESC"), f.Limit).Find(&events).Error
 	return events, failed(err, "audit events of account %s", accountID)
 }
@@ -82,6 +86,9 @@ func (s *Store) AuditEvents(ctx context.Context, accountID uuid.UUID, f models.A
 // StreamEvents lists a stream in order, from the event after a sequence number;
 // limit 0 is no limit.
 func (s *Store) StreamEvents(ctx context.Context, streamID uuid.UUID, afterSeq int64, limit int) ([]models.AuditEvent, error) {
+	if _, err := s.ProjectAudit(ctx); err != nil {
+		return nil, err
+	}
 	var events []models.AuditEvent
 	db := s.view(ctx).Where("stream_id = ? AND seq > ?", streamID, afterSeq).Order("seq")
 	err := atMost(db, limit).Find(&events).Error
@@ -91,6 +98,9 @@ func (s *Store) StreamEvents(ctx context.Context, streamID uuid.UUID, afterSeq i
 // AuditStreams lists the streams that have events or checkpoints, by id: a
 // stream whose events were all removed still shows.
 func (s *Store) AuditStreams(ctx context.Context) ([]uuid.UUID, error) {
+	if _, err := s.ProjectAudit(ctx); err != nil {
+		return nil, err
+	}
 	var streams []uuid.UUID
 	for _, table := range []string{"audit_events", "audit_checkpoints"} {
 		ids, err := s.streamsIn(ctx, table)

@@ -50,7 +50,7 @@ func (a *postgresAudit) append(ctx context.Context, events []models.AuditEvent) 
 	if cap(a.buf) > keptBuffer {
 		a.buf = nil
 	}
-	a.buf = encodeCopy(a.buf[:0], events)
+	a.buf = encodeAudit(a.buf[:0], events)
 	if a.conn == nil {
 		if err := a.connect(ctx); err != nil {
 			return err
@@ -88,7 +88,8 @@ func (a *postgresAudit) reconnect(ctx context.Context, event *models.AuditEvent)
 	a.drop()
 	err = a.connect(ctx, func(conn *pgx.Conn) error {
 		return conn.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM audit_events"+
-			" WHERE account_id = $1 AND id = $2 AND stream_id = $3 AND seq = $4 AND hash = $5)",
+			" WHERE account_id = $1 AND id = $2 AND stream_id = $3 AND seq = $4 AND hash = $5)"+
+			" OR EXISTS (SELECT 1 FROM audit_blocks WHERE stream_id = $3 AND seq = $4 AND hash = $5)",
 			event.AccountID.String(), event.ID.String(), event.StreamID.String(), event.Seq, event.Hash).Scan(&there)
 	})
 	return there, err
@@ -188,23 +189,37 @@ func (a *postgresAudit) close() error {
 	return nil
 }
 
-// encodeCopy appends the messages of one COPY in binary format: Query, CopyData,
-// CopyDone (PostgreSQL manual, "Message Formats", and COPY, "Binary Format").
-func encodeCopy(buf []byte, events []models.AuditEvent) []byte {
-	const query = "COPY audit_events (" + auditColumns + ") FROM STDIN BINARY"
-	buf = append(buf, 'Q')
-	buf = binary.BigEndian.AppendUint32(buf, uint32(4+len(query)+1))
-	buf = append(append(buf, query...), 0)
+// copyEvents is the statement that takes rows of the log.
+const copyEvents = "COPY audit_events (" + auditColumns + ") FROM STDIN BINARY"
 
-	buf = append(buf, 'd')
-	data := len(buf)
-	buf = append(buf, "\x00\x00\x00\x00PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"...)
+// What stands before and after the tuples (COPY, "Binary Format").
+const (
+	copyHeader  = "PGCOPY\n\xff\r\n\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+	copyTrailer = "\xff\xff"
+)
+
+// encodeCopy appends the messages of one COPY of rows.
+func encodeCopy(buf []byte, events []models.AuditEvent) []byte {
+	buf, data := beginCopy(buf, copyEvents)
 	for i := range events {
 		buf = appendEvent(buf, &events[i])
 	}
-	buf = append(buf, 0xff, 0xff)
-	binary.BigEndian.PutUint32(buf[data:], uint32(len(buf)-data))
+	return endCopy(buf, data)
+}
 
+// beginCopy and endCopy are what stands around the tuples of one COPY in binary
+// format: Query, CopyData, CopyDone (PostgreSQL manual, "Message Formats").
+func beginCopy(buf []byte, query string) (out []byte, data int) {
+	buf = append(buf, 'Q')
+	buf = binary.BigEndian.AppendUint32(buf, uint32(4+len(query)+1)) // #nosec G115 -- ours
+	buf = append(append(buf, query...), 0, 'd')
+	data = len(buf)
+	return append(append(buf, 0, 0, 0, 0), copyHeader...), data
+}
+
+func endCopy(buf []byte, data int) []byte {
+	buf = append(buf, copyTrailer...)
+	binary.BigEndian.PutUint32(buf[data:], uint32(len(buf)-data)) // #nosec G115 -- a batch
 	return append(buf, 'c', 0, 0, 0, 4)
 }
 
@@ -223,11 +238,7 @@ func appendEvent(buf []byte, e *models.AuditEvent) []byte {
 	for _, text := range [...]string{e.Client, e.Address, e.RequestID, e.Detail} {
 		buf = appendText(buf, text)
 	}
-	if e.Hash == nil {
-		return appendNull(buf)
-	}
-	buf = binary.BigEndian.AppendUint32(buf, uint32(len(e.Hash)))
-	return append(buf, e.Hash...)
+	return appendBytes(buf, e.Hash)
 }
 
 // postgresEpoch is 2000-01-01, from where timestamptz counts, in µs since 1970.
@@ -246,6 +257,14 @@ func appendID(buf []byte, id *uuid.UUID) []byte {
 func appendInt64(buf []byte, n int64) []byte {
 	buf = append(buf, 0, 0, 0, 8)
 	return binary.BigEndian.AppendUint64(buf, uint64(n))
+}
+
+func appendBytes(buf, b []byte) []byte {
+	if b == nil {
+		return appendNull(buf)
+	}
+	buf = binary.BigEndian.AppendUint32(buf, uint32(len(b)))
+	return append(buf, b...)
 }
 
 func appendText(buf []byte, text string) []byte {

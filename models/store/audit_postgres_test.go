@@ -16,22 +16,24 @@ func TestAuditBatchIsWrittenOnceWhateverBreaks(t *testing.T) {
 	for name, fault := range map[string]netFault{
 		"the request is lost": cutRequest, "the answer is lost": loseAnswer, "the connection is half-open": freezeRequest,
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			p, through, _ := viaProxy(t)
-			s := storetest.Open(t, through)
-			account := models.NewID()
-			var all []models.AuditEvent
-			for i := range 4 {
-				events := stream(account, 3)
-				all = append(all, events...)
-				if i == 2 {
-					p.next(fault)
+		for what, size := range map[string]int{"rows": 3, "a block": blockSize} {
+			t.Run(what+", "+name, func(t *testing.T) {
+				t.Parallel()
+				p, through, _ := viaProxy(t)
+				s := storetest.Open(t, through)
+				account := models.NewID()
+				var all []models.AuditEvent
+				for i := range 4 {
+					events := stream(account, size)
+					all = append(all, events...)
+					if i == 2 {
+						p.next(fault)
+					}
+					ok(t, s.AppendAudit(t.Context(), events))
+					wantEvents(t, s, account, models.AuditFilter{}, newestFirst(all))
 				}
-				ok(t, s.AppendAudit(t.Context(), events))
-				wantEvents(t, s, account, models.AuditFilter{}, newestFirst(all))
-			}
-		})
+			})
+		}
 	}
 }
 

@@ -6,8 +6,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/pressly/goose/v3"
@@ -68,15 +70,17 @@ func fillFirst(t *testing.T, db *sql.DB) uuid.UUID {
 		`INSERT INTO agents VALUES (ID, ID, 'ci', '', 'active', ID, CURRENT_TIMESTAMP, CURRENT_TIMESTAMP, NULL)`,
 		`INSERT INTO tokens VALUES (ID, ID, ID, 'github', 'ApiKey', '', '', NULL, '', '1', NULL, false, false, false, false, false, NULL,
 			NULL, '', '', CURRENT_TIMESTAMP, CURRENT_TIMESTAMP)`,
+		`INSERT INTO tokens SELECT account_id, 'OTHER', vault_id, 'google', 'OAuth', '', '', NULL, '', '1', '2030-01-01 12:00:00.25+00:00',
+			true, false, false, false, false, NULL, NULL, '', '', created_at, updated_at FROM tokens`,
 		`INSERT INTO credential_grants VALUES (ID, ID, 'github', ID, 'auto', NULL, CURRENT_TIMESTAMP, 0, NULL)`,
 	} {
-		_, err := db.ExecContext(t.Context(), strings.ReplaceAll(statement, "ID,", "'"+id.String()+"',"))
+		_, err := db.ExecContext(t.Context(), strings.NewReplacer("ID,", "'"+id.String()+"',", "OTHER", models.NewID().String()).Replace(statement))
 		ok(t, err)
 	}
 	return id
 }
 
-// fillPlatform writes a row into every table of platform mode.
+// fillPlatform writes a row into every table of platform mode, and of refreshes.
 func fillPlatform(t *testing.T, s *store.Store) {
 	t.Helper()
 	v := newPlatformVault(t, s)
@@ -92,6 +96,11 @@ func fillPlatform(t *testing.T, s *store.Store) {
 	other, _ := newGrant(t, s, v.AccountID)
 	e := newEscrow(t, v.Vault, v.grant.ID, other.ID)
 	ok(t, s.PutEscrow(t.Context(), &e))
+	_, err = s.TakeLease(t.Context(), v.AccountID, superseded.ID, time.Minute)
+	ok(t, err)
+	waiting := filled[models.OutboxEntry](t)
+	waiting.AccountID, waiting.TokenID = v.AccountID, superseded.ID
+	ok(t, s.PutOutbox(t.Context(), &waiting))
 }
 
 func TestMigrationsGoForwardAndBackWithDataInTheTables(t *testing.T) {
@@ -117,6 +126,12 @@ func TestMigrationsGoForwardAndBackWithDataInTheTables(t *testing.T) {
 		token, err := s.Token(t.Context(), id, id, "github")
 		ok(t, err)
 		same(t, "token after the migration", token.CreationID, "1")
+		_, err = s.Refresh(t.Context(), id, token.ID)
+		wantErr(t, err, models.ErrNotFound)
+		refreshable, err := s.Token(t.Context(), id, id, "google")
+		ok(t, err)
+		same(t, "a refresh that was never scheduled", refreshOf(t, s, refreshable), models.Refresh{AccountID: id, TokenID: refreshable.ID,
+			DueAt: models.StampPtr(time.Date(2030, 1, 1, 11, 0, 0, 250e6, time.UTC))})
 		grant, _, err := s.GrantWithKey(t.Context(), id, id, 1)
 		ok(t, err)
 		same(t, "grant after the migration", grant.Label, "ci")
@@ -128,7 +143,7 @@ func TestMigrationsGoForwardAndBackWithDataInTheTables(t *testing.T) {
 		if _, err := p.DownTo(t.Context(), 1); err != nil {
 			t.Fatalf("down to 1: %v", err)
 		}
-		same(t, "tokens of names that version 1 has", texts(t, db, "SELECT service_name FROM tokens"), []string{"github"})
+		same(t, "tokens of names that version 1 has", texts(t, db, "SELECT service_name FROM tokens"), []string{"github", "google"})
 		if _, err := p.DownTo(t.Context(), 0); err != nil {
 			t.Fatalf("down to 0: %v", err)
 		}
@@ -193,7 +208,11 @@ func TestSeveralReplicasMigrateAtOnce(t *testing.T) {
 		for _, s := range replicas {
 			ok(t, s.Ready(t.Context()))
 		}
-		same(t, "versions applied", texts(t, rawDB(t, dialect, url), "SELECT CAST(version_id AS text) FROM goose_db_version"), []string{"0", "1", "2", "3", "4"})
+		db, versions := rawDB(t, dialect, url), []string{"0"}
+		for _, source := range provider(t, dialect, db).ListSources() {
+			versions = append(versions, strconv.FormatInt(source.Version, 10))
+		}
+		same(t, "versions applied, once each", texts(t, db, "SELECT CAST(version_id AS text) FROM goose_db_version"), versions)
 	})
 }
 

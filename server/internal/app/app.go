@@ -103,7 +103,7 @@ func newApp(ctx context.Context, c config.Config, logger *slog.Logger, world sea
 
 // services makes the services, lowest first.
 func (a *App) services(keys *custody.Keyring) (err error) {
-	a.audit = audit.New(audit.Deps{Writer: a.store, Reader: a.store, Signer: keys, Now: time.Now, Logger: a.logger})
+	a.audit = audit.New(audit.Deps{Writer: a.store, Reader: a.store, Projector: a.store, Signer: keys, Now: time.Now, Logger: a.logger})
 	a.platform = platform.New(platform.Deps{
 		Accounts: a.store, Vaults: a.store, VaultKeys: a.store, GrantRows: a.store, Slots: a.store, Tokens: a.store, Agents: a.store,
 		Credentials: a.store, Wraps: a.store, Escrows: a.store,

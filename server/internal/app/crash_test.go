@@ -134,6 +134,10 @@ func releaseUntil(t *testing.T, p *apptest.Process, server, key string, enough i
 // releasesOnRecord are the request ids of all releases in the database.
 func releasesOnRecord(t *testing.T, database string) map[string]bool {
 	t.Helper()
+	s := storetest.Open(t, database)
+	if _, err := s.ProjectAudit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	db := connect(t, database)
 	defer func() { _ = db.Close() }()
 	rows, err := db.QueryContext(t.Context(), "SELECT request_id FROM audit_events WHERE event_type = 'release' AND outcome = 'ok'")

@@ -36,7 +36,7 @@ func (a *App) Run(ctx context.Context) error {
 	base, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var loops sync.WaitGroup
-	failed := make(chan error, 6)
+	failed := make(chan error, 7)
 	start := func(name string, run func(context.Context) error) {
 		loops.Go(func() {
 			if err := run(base); err != nil {
@@ -45,6 +45,7 @@ func (a *App) Run(ctx context.Context) error {
 		})
 	}
 	start("audit", a.audit.Run)
+	start("audit housekeeping", a.audit.Project)
 	start("grants", a.grants.Run)
 	start("platform vaults", a.platform.Run)
 	start("database listener", a.listen)

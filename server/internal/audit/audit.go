@@ -36,11 +36,12 @@ type Signer interface {
 
 // Deps is what the record needs. Now is the clock.
 type Deps struct {
-	Writer Writer
-	Reader Reader
-	Signer Signer
-	Now    func() time.Time
-	Logger *slog.Logger
+	Writer    Writer
+	Reader    Reader
+	Projector Projector
+	Signer    Signer
+	Now       func() time.Time
+	Logger    *slog.Logger
 }
 
 const (

@@ -9,4 +9,9 @@ const (
 	MaxDetail       = maxDetail
 	CheckpointEvery = checkpointEvery
 	WriteTimeout    = writeTimeout
+	ProjectPeriod   = projectPeriod
+	MaxUnread       = maxUnread
 )
+
+// Wrote counts events as if they had been recorded.
+func (s *Service) Wrote(events int64) { s.rows.Add(events) }
