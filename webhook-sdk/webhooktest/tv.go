@@ -237,6 +237,56 @@ func (tv *TV) Proxy(service string, upstream wire.ProxyUpstream, templates map[s
 	})
 }
 
+// RefreshNotify tells the webhook that a token expires soon.
+func (tv *TV) RefreshNotify(service string) wire.RefreshNotifyResponse {
+	tv.t.Helper()
+	return tv.Notify(map[string]any{"service": service, "reason": wire.ReasonExpiring})
+}
+
+// Notify is RefreshNotify with fields of wire.RefreshNotifyRequest.
+func (tv *TV) Notify(fields map[string]any) wire.RefreshNotifyResponse {
+	tv.t.Helper()
+	var answer wire.RefreshNotifyResponse
+	tv.ok(tv.Signed(wire.PathRefreshNotify, fields)).Decode(tv.t, &answer)
+	return answer
+}
+
+// TryRefresh makes a call of /v1/refresh; fields are those of wire.RefreshRequest.
+func (tv *TV) TryRefresh(fields map[string]any) Answer {
+	tv.t.Helper()
+	return tv.Signed(wire.PathRefresh, fields)
+}
+
+// Refresh is TryRefresh that ends the test if the webhook refuses.
+func (tv *TV) Refresh(fields map[string]any) wire.RefreshResponse {
+	tv.t.Helper()
+	var answer wire.RefreshResponse
+	tv.ok(tv.TryRefresh(fields)).Decode(tv.t, &answer)
+	return answer
+}
+
+// Seal seals tokens to the webhook's key, as TV does while the webhook is away.
+func (tv *TV) Seal(service, creationID string, sequence int64, tokens wire.RefreshTokens) wire.Sealed {
+	tv.t.Helper()
+	var health wire.HealthResponse
+	tv.ok(tv.Health()).Decode(tv.t, &health)
+	if health.SealKey == nil {
+		tv.t.Fatal("the webhook has no seal key")
+	}
+	sealed, err := wire.Seal(*health.SealKey, health.WebhookID, service, creationID, sequence, tokens)
+	if err != nil {
+		tv.t.Fatalf("sealing tokens: %v", err)
+	}
+	return sealed
+}
+
+// ConnectURL is where the owner's browser goes to connect an account at a provider of
+// the webhook.
+func (tv *TV) ConnectURL(provider string, ticket wire.Ticket) string {
+	tv.t.Helper()
+	return tv.URL + wire.PathConnect + provider + "?" + url.Values{"ticket": {tv.Sign(ticket)}}.Encode()
+}
+
 // TryOperate makes one storage operation; fields are those of wire.StorageRequest.
 func (tv *TV) TryOperate(fields map[string]any) Answer {
 	tv.t.Helper()
