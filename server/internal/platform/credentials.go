@@ -29,6 +29,12 @@ const maxCredential = 512 << 10
 // webhook is bound, to which new credentials go; VAULT_LOCKED; CONFLICT when the
 // vault is full.
 func (s *Service) Store(ctx context.Context, p grants.Principal, client audit.Client, ref Ref, fields map[string]json.RawMessage) (models.Token, error) {
+	return s.store(ctx, p, event(audit.Store, p, client, ref), ref, fields, nil)
+}
+
+// store is Store, on record as e. over, if there is one, is the creation of the only
+// token that may be replaced: CONFLICT when the name is another's.
+func (s *Service) store(ctx context.Context, p grants.Principal, e audit.Event, ref Ref, fields map[string]json.RawMessage, over *string) (models.Token, error) {
 	if err := user(p); err != nil {
 		return models.Token{}, err
 	}
@@ -55,8 +61,9 @@ func (s *Service) Store(ctx context.Context, p grants.Principal, client audit.Cl
 		return models.Token{}, err
 	}
 	defer clear(in.secret)
+	in.over = over
 	var token models.Token
-	err = s.deps.Audit.Do(ctx, event(audit.Store, p, client, ref), func(ctx context.Context) error {
+	err = s.deps.Audit.Do(ctx, e, func(ctx context.Context) error {
 		token, err = s.put(ctx, h, in)
 		return err
 	})
@@ -72,7 +79,8 @@ type incoming struct {
 	token  models.Token // without ids and vault
 	notes  map[string]bool
 	secret []byte
-	copyOf string // creation at a webhook that it is a copy of: it replaces nothing but such copies
+	copyOf string  // creation at a webhook that it is a copy of: it replaces nothing but such copies
+	over   *string // creation that alone may be replaced; nil: whatever has the name
 }
 
 // describe takes the readable part out of a credential. Display name, notes and
@@ -88,6 +96,7 @@ func (s *Service) describe(c credential.Credential, ref Ref) (incoming, error) {
 		HasTOTPSecret:   c.Secrets[wire.FieldTOTPSecret] != "",
 	}
 	t.Provider, _ = c.Meta[credential.MetaProvider].(string)
+	issuedTo(&t, c.Meta)
 	if at, ok := c.Expiry(); ok {
 		t.ExpiresAt = models.StampPtr(at)
 	}
@@ -149,6 +158,8 @@ func (s *Service) put(ctx context.Context, h *custody.Holder, in incoming) (mode
 			switch {
 			case errors.Is(err, models.ErrNotFound):
 				token, err = s.create(ctx, dek, v, t, in.secret)
+			case err == nil && in.over != nil && *in.over != old.CreationID:
+				err = fault.New(fault.Conflict, "There is another token named %q by now. Choose another name, or delete that one first.", t.ServiceName)
 			case err == nil:
 				token, err = s.replace(ctx, dek, old, in)
 			}

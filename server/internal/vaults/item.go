@@ -10,6 +10,7 @@ import (
 	"unicode"
 
 	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/refresh"
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
 )
 
@@ -24,6 +25,8 @@ const (
 	maxTypeName    = 32
 	maxProvider    = 64
 	maxCreationID  = 128
+	maxSubject     = 255
+	maxListedScope = 4096 // all scopes in one text
 )
 
 // itemMeta is the allow-list of what is read from an item: all else that a webhook
@@ -44,7 +47,12 @@ type itemMeta struct {
 	HasPrivateKey   flag  `json:"hasPrivateKey"`
 	HasSSHKey       flag  `json:"hasSSHKey"`
 	HasTOTPSecret   flag  `json:"hasTotpSecret"`
-	MovedFrom       text  `json:"movedFrom"` // platform.MetaMovedFrom: the server has seen it
+	Subject         text  `json:"subject"`
+	Scopes          texts `json:"scopes"`
+	Scope           text  `json:"scope"`
+	IssuedAt        when  `json:"issuedAt"`
+	MovedFrom       text  `json:"movedFrom"`        // platform.MetaMovedFrom: the server has seen it
+	Connected       text  `json:"connectedThrough"` // metaConnected: the server has seen it
 }
 
 // indexed turns an item into a row of the index, without owner. It reports false
@@ -98,6 +106,19 @@ func clean(s string, most int, lines bool) string {
 	return b.String()
 }
 
+// scopeOf is what a token may do, as RFC 6749 section 3.3 spells it: all of it, or
+// nothing that could be taken for all.
+func scopeOf(meta itemMeta) string {
+	given := string(meta.Scope)
+	if len(meta.Scopes) > 0 {
+		given = strings.Join(meta.Scopes, " ")
+	}
+	if scope := strings.Join(refresh.SplitScopes(given), " "); len(scope) <= maxListedScope {
+		return scope
+	}
+	return ""
+}
+
 func tagsOf(given texts) []string {
 	tags := []string{}
 	for _, tag := range given {
@@ -114,7 +135,7 @@ func tagsOf(given texts) []string {
 
 // textSize is about what a row's texts take in memory, in bytes.
 func textSize(t models.Token) int {
-	size := len(t.ServiceName) + len(t.TokenType) + len(t.DisplayName) + len(t.Notes) + len(t.Provider) + len(t.CreationID)
+	size := len(t.ServiceName) + len(t.TokenType) + len(t.DisplayName) + len(t.Notes) + len(t.Provider) + len(t.CreationID) + len(t.Subject) + len(t.Scope)
 	for _, tag := range t.Tags {
 		size += len(tag) + 16
 	}

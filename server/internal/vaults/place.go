@@ -138,21 +138,28 @@ func (s *Service) noteSeen(ctx context.Context, c *Custody, item wire.StorageIte
 	if !found || !ok {
 		return nil
 	}
-	seenNow(&t)
+	seenNow(&t, seenMoved)
 	_, err := s.deps.Index.SyncTokens(ctx, c.Binding.AccountID, c.Binding.VaultID, []models.Token{s.owned(t, c)}, false)
 	return indexError(err)
 }
 
-// The path by which the server saw a token that it moved from platform mode.
-const seenMoved = "moved from platform mode"
+// The paths by which the server saw a token: it moved it from platform mode, or it
+// was issued to the server when its owner connected an account.
+const (
+	seenMoved     = "moved from platform mode"
+	seenConnected = "connected through this server"
+)
 
 // seenIn says in a row what its item tells of having been seen by the server.
 func seenIn(t *models.Token, meta itemMeta) {
-	if meta.MovedFrom != "" {
-		seenNow(t)
+	switch {
+	case meta.MovedFrom != "":
+		seenNow(t, seenMoved)
+	case meta.Connected != "":
+		seenNow(t, seenConnected)
 	}
 }
 
-func seenNow(t *models.Token) {
-	t.SeenAt, t.SeenPath, t.SeenCreationID = t.StoredAt, seenMoved, t.CreationID
+func seenNow(t *models.Token, path string) {
+	t.SeenAt, t.SeenPath, t.SeenCreationID = t.StoredAt, path, t.CreationID
 }

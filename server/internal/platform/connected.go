@@ -1,0 +1,79 @@
+package platform
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/refresh"
+	"github.com/tvzero/tokenvault/server/internal/audit"
+	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/webhook-sdk/credential"
+)
+
+// Names of metadata of tokens that a provider issued, besides those of package
+// credential: whose they are there, what they may do, since when.
+const (
+	MetaSubject  = "subject"  // the provider's id of the account behind the token
+	MetaScopes   = "scopes"   // a list; scope is the same as one text
+	MetaScope    = "scope"    // RFC 6749 section 3.3
+	MetaIssuedAt = "issuedAt" // RFC 3339
+	MetaClientID = "clientId" // our client's id at the provider
+)
+
+// Limits of what of these stands readable beside the ciphertext, in bytes.
+const (
+	maxSubject   = 255
+	maxScopeText = 4096
+)
+
+// StoreConnected is Store for what connecting an account brought: it takes the place
+// of the creation that it replaces, and of nothing else; empty: the name is to be
+// free. CONFLICT when there is another by now. detail goes into the record.
+func (s *Service) StoreConnected(ctx context.Context, p grants.Principal, client audit.Client, ref Ref, fields map[string]json.RawMessage, replaces, detail string) (models.Token, error) {
+	e := event(audit.Store, p, client, ref)
+	e.Detail = detail
+	return s.store(ctx, p, e, ref, fields, &replaces)
+}
+
+// Borrow opens a credential of p's vault for something that the server does with it
+// in its owner's name. That is on record as a reveal, with detail, before it opens; use
+// keeps nothing of it. TOKEN_NOT_FOUND, VAULT_LOCKED.
+func (s *Service) Borrow(ctx context.Context, p grants.Principal, client audit.Client, ref Ref, detail string, use func(ctx context.Context, c credential.Credential) error) error {
+	return s.reveal(ctx, p, client, ref, detail, func(ctx context.Context, _ models.Token, c credential.Credential) error {
+		return use(ctx, c)
+	})
+}
+
+func unreadable(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }
+
+// issuedTo copies into a token what its metadata says of its issue.
+func issuedTo(t *models.Token, meta map[string]any) {
+	if text, ok := meta[MetaSubject].(string); ok && len(text) <= maxSubject && !strings.ContainsFunc(text, unreadable) {
+		t.Subject = text
+	}
+	scopes := ""
+	if list, ok := meta[MetaScopes].([]any); ok {
+		words := make([]string, 0, len(list))
+		for _, scope := range list {
+			if text, ok := scope.(string); ok {
+				words = append(words, text)
+			}
+		}
+		scopes = strings.Join(words, " ")
+	} else if text, ok := meta[MetaScope].(string); ok {
+		scopes = text
+	}
+	if scopes = strings.Join(refresh.SplitScopes(scopes), " "); len(scopes) <= maxScopeText {
+		t.Scope = scopes
+	}
+	if text, ok := meta[MetaIssuedAt].(string); ok {
+		if at, err := time.Parse(time.RFC3339Nano, text); err == nil {
+			t.IssuedAt = models.StampPtr(at)
+		}
+	}
+}
