@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -34,6 +35,8 @@ func TestHotStatementsUseTheirIndexes(t *testing.T) {
 		`INSERT INTO vault_keys SELECT id, id, id, 1, 1, 'slot', NULL, '\x00', now(), 0, '\x00' FROM ids`,
 		`INSERT INTO successors SELECT id, id, 1, 2, '\x00', now(), NULL FROM ids`,
 		`INSERT INTO escrows SELECT id, id, id, 1, id, id, '\x00', 'pending', now(), now() + interval '1 day', NULL, 0, '\x00' FROM ids`,
+		`INSERT INTO refreshes SELECT id, id FROM ids`,
+		`INSERT INTO outbox SELECT id, id, '1', 1, '', '\x00', now(), now() FROM ids`,
 		`INSERT INTO audit_events SELECT id, id, id, 1, now(), '', '', '', '', NULL, NULL, '', '', '', '', '\x00' FROM ids`,
 	} {
 		with := fmt.Sprintf("WITH ids AS (SELECT md5(n::text)::uuid AS id FROM generate_series(1, %d) AS n) ", many)
@@ -76,6 +79,15 @@ func TestHotStatementsUseTheirIndexes(t *testing.T) {
 		"Escrows":         first(s.Escrows(t.Context(), account)),
 		"PendingEscrows":  first(s.PendingEscrows(t.Context(), account)),
 		"ExpiredEscrows":  first(s.ExpiredEscrows(t.Context(), at, 10)),
+		"Refresh":         first(s.Refresh(t.Context(), account, account)),
+		"Refreshes":       first(s.Refreshes(t.Context(), account, []uuid.UUID{account})),
+		"ScheduleRefresh": s.ScheduleRefresh(t.Context(), account, account, &at),
+		"TakeLease":       first(s.TakeLease(t.Context(), account, account, 0)),
+		"TakeLeases":      second(s.TakeLeases(t.Context(), account, []uuid.UUID{account}, 0)),
+		"FinishLease":     lost(s.FinishLease(t.Context(), models.Lease{AccountID: account, TokenID: account}, models.Refresh{})),
+		"EndLease":        s.EndLease(t.Context(), models.Lease{AccountID: account, TokenID: account}),
+		"Outbox":          first(s.Outbox(t.Context(), account, account)),
+		"DeleteOutbox":    s.DeleteOutbox(t.Context(), account, account, "2", 1),
 		"CredentialForAgent": s.InTx(t.Context(), func(ctx context.Context) error { // as SQLite asks it
 			return fourth(s.CredentialForAgent(ctx, account, account, account))
 		}),
@@ -87,7 +99,7 @@ func TestHotStatementsUseTheirIndexes(t *testing.T) {
 		}
 	}
 	got := append(plans(t), s.ReleasePlan(t, account))
-	if len(got) < 33 {
+	if len(got) < 42 {
 		t.Fatalf("got %d plans, want one for each statement", len(got))
 	}
 	for _, plan := range got {
@@ -95,6 +107,14 @@ func TestHotStatementsUseTheirIndexes(t *testing.T) {
 			t.Errorf("no index is used:\n%s", plan)
 		}
 	}
+}
+
+// lost expects that a lease was not the caller's.
+func lost(err error) error {
+	if errors.Is(err, models.ErrLeaseLost) {
+		return nil
+	}
+	return fmt.Errorf("got %w, want ErrLeaseLost", err)
 }
 
 func fourth[A, B, C any](_ A, _ B, _ C, err error) error { return err }

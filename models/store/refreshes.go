@@ -108,9 +108,9 @@ type dueRow struct {
 const dueRefreshes = `SELECT r.account_id, r.token_id, r.due_at, r.lease_generation, r.attempts, r.outcome, r.reason, r.path,
 		r.tried_at, r.refreshed_at, r.retry_at, r.platform_at, r.mediated_at, r.notified_at,
 		t.vault_id, t.service_name, t.provider, t.creation_id, t.scope, t.issued_at, t.expires_at, t.has_refresh_token,
-		EXISTS (SELECT 1 FROM outbox o WHERE o.account_id = r.account_id AND o.token_id = r.token_id
-			AND o.creation_id = t.creation_id) AS undelivered
+		o.token_id IS NOT NULL AS undelivered
 	FROM refreshes r JOIN tokens t ON t.account_id = r.account_id AND t.id = r.token_id
+	LEFT JOIN outbox o ON o.account_id = r.account_id AND o.token_id = r.token_id AND o.creation_id = t.creation_id
 	WHERE r.due_at <= ? AND (r.lease_until IS NULL OR r.lease_until <= ?)
 	ORDER BY r.due_at`
 
