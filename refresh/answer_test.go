@@ -286,3 +286,17 @@ func numbered(n int) []string {
 	}
 	return list
 }
+
+func TestAnHTTPSIssuerHasNoPlainEndpoint(t *testing.T) {
+	t.Parallel()
+	const issuer = "https://issuer.example"
+	for body, want := range map[string]bool{
+		`{"issuer":"https://issuer.example","token_endpoint":"https://other.example/t"}`:                                              true,
+		`{"issuer":"https://issuer.example","token_endpoint":"http://issuer.example/t"}`:                                              false,
+		`{"issuer":"https://issuer.example","token_endpoint":"https://issuer.example/t","userinfo_endpoint":"http://issuer.example"}`: false,
+	} {
+		if _, err := answered(200, jsonType, body).provider(issuer, true); (err == nil) != want {
+			t.Errorf("%s: got %v, want taken: %t", body, err, want)
+		}
+	}
+}

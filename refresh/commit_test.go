@@ -193,3 +193,52 @@ func TestAnOutcomeThatCannotBeStoredIsSaidNevertheless(t *testing.T) {
 		}
 	})
 }
+
+func TestTokensThatWereStoredAfterAllAreRecognizedUnderANewLease(t *testing.T) {
+	inWorld(t, func(w *world) {
+		v, once := w.view(), true
+		v.Intercept = func(op refreshtest.Op, after bool) error {
+			if op != refreshtest.OpCommit || !after || !once {
+				return nil
+			}
+			once = false // it is stored; before we hear of it, the lease's time is over and another has taken it
+			time.Sleep(time.Minute)
+			if _, err := w.view().Lease(w.t.Context(), time.Second); err != nil {
+				t.Error(err)
+			}
+			return errStorage
+		}
+		e := w.engine(nil)
+		w.wantOutcome(w.ensure(e, v, refresh.Options{}), refresh.Rotated, "")
+		w.wantAlive()
+		w.wantCalls(1)
+		if s := e.Stats(); len(w.memory.Commits()) != 1 || s.Rescued != 0 || s.Superseded != 0 {
+			t.Errorf("%d commits, %d rescued, %d superseded, want 1, 0, 0", len(w.memory.Commits()), s.Rescued, s.Superseded)
+		}
+	})
+}
+
+func TestTheSearchForANewLeaseGoesOnWhileItFails(t *testing.T) {
+	inWorld(t, func(w *world) {
+		v := w.whilePaused(func() {
+			if _, err := w.view().Lease(w.t.Context(), 200*time.Second); err != nil { // longer than one search takes
+				t.Error(err)
+			}
+		})
+		paused, fails := v.Intercept, 3
+		v.Intercept = func(op refreshtest.Op, after bool) error {
+			if op == refreshtest.OpRead && !after && len(w.memory.Commits()) == 0 && time.Since(w.first.ExpiresAt) > time.Hour+4*time.Minute && fails > 0 {
+				fails--
+				return errStorage
+			}
+			return paused(op, after)
+		}
+		e := w.engine(nil)
+		w.wantOutcome(w.ensure(e, v, refresh.Options{}), refresh.Rotated, "")
+		w.wantAlive()
+		w.wantCalls(1)
+		if e.Stats().Rescued != 1 || fails != 0 {
+			t.Errorf("counted %d rescued, %d failures left, want 1 and 0", e.Stats().Rescued, fails)
+		}
+	})
+}

@@ -34,6 +34,9 @@ func TestNothingThatHoldsASecretShowsIt(t *testing.T) {
 			t.Errorf("%s as JSON: got %s (%v), want an error", name, text, err)
 		}
 	}
+	if got := secret.String() + secret.GoString(); strings.Contains(got, "canary") {
+		t.Errorf("as a string: got %s", got)
+	}
 	if strings.Contains(logged.String(), "canary") {
 		t.Errorf("logged: %s", logged.String())
 	}
