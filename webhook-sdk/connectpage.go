@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
 )
@@ -30,13 +31,16 @@ type connectView struct {
 	Service  string // of the token
 	Account  string // whose it is, as the provider says; "" is not known
 	Ends     bool   // the provider gave no refresh token
-	Problem  string // a sentence without its full stop
+	Problem  string // a sentence without its capital and its full stop
 	Back     string // URL at TV; "" if it is not known which TV
 	BackTo   string // its origin
 }
 
 func (w *Webhook) connectPage(rw http.ResponseWriter, status int, view connectView) error {
 	view.Webhook, view.Style = w.base.String(), w.base.Path+pathStyle
+	if view.Problem != "" && !strings.HasPrefix(view.Problem, view.Provider) { // a name stays as it is written
+		view.Problem = strings.ToUpper(view.Problem[:1]) + view.Problem[1:]
+	}
 	return writePage(rw, status, w.connectTemplate, view)
 }
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"maps"
-	"slices"
 	"unicode/utf8"
 
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
@@ -15,12 +13,13 @@ import (
 // passes through: metadata is copied as it stands. Its error is ErrEncoding or a
 // *wire.Error.
 func ReleaseEncoded(ctx context.Context, text []byte, o ReleaseOptions) (json.RawMessage, error) {
-	c, meta, err := decodeSecrets(text)
+	e, err := readEncoded(text)
 	if err != nil {
 		return nil, err
 	}
-	if c.Type == wire.TypeTOTP || c.Type == wire.TypeRawCredential {
-		if c, err = Decode(text); err != nil {
+	if kind := string(e.kind); kind == wire.TypeTOTP || kind == wire.TypeRawCredential {
+		c, err := Decode(text)
+		if err != nil {
 			return nil, err
 		}
 		out, err := Release(ctx, c, o)
@@ -29,36 +28,34 @@ func ReleaseEncoded(ctx context.Context, text []byte, o ReleaseOptions) (json.Ra
 		}
 		return json.Marshal(out)
 	}
+	meta := e.meta
 	if len(meta) < 2 || meta[0] != '{' || meta[len(meta)-1] != '}' {
 		return nil, ErrEncoding
 	}
-	size := len(meta) + len(o.Service) + len(c.Type) + 64
-	for name, secret := range c.Secrets {
-		size += len(name) + len(secret) + 8
-	}
-	out := append(make([]byte, 0, size), meta[:len(meta)-1]...)
+	out := append(make([]byte, 0, len(text)+len(o.Service)+64), meta[:len(meta)-1]...)
 	if len(meta) > 2 {
 		out = append(out, ',')
 	}
 	out = appendMember(out, MetaServiceName, o.Service)
-	out = appendMember(append(out, ','), MetaTokenType, c.Type)
-	for _, name := range slices.Sorted(maps.Keys(c.Secrets)) {
-		if name != wire.FieldRefreshToken || o.RefreshToken {
-			out = appendMember(append(out, ','), name, c.Secrets[name])
+	out = appendMember(append(out, ','), MetaTokenType, e.kind)
+	e.secrets(func(name, secret []byte) {
+		if string(name) != wire.FieldRefreshToken || o.RefreshToken {
+			out = append(AppendString(append(out, ','), name), ':')
+			out = AppendString(out, secret)
 		}
-	}
+	})
 	return append(out, '}'), nil
 }
 
-func appendMember(to []byte, name, value string) []byte {
+func appendMember[T ~string | ~[]byte](to []byte, name string, value T) []byte {
 	return AppendString(append(AppendString(to, name), ':'), value)
 }
 
 // AppendString appends a text in JSON. Most have nothing to escape.
-func AppendString(to []byte, text string) []byte {
+func AppendString[T ~string | ~[]byte](to []byte, text T) []byte {
 	for i := range len(text) {
 		if c := text[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
-			quoted, err := json.Marshal(text)
+			quoted, err := json.Marshal(string(text))
 			if err != nil {
 				panic(errors.New("credential: a text has no JSON form")) // every string has one
 			}

@@ -63,46 +63,63 @@ func appendText(out []byte, text string) []byte {
 // Decode reads what Encode wrote, and nothing else: what it does not know is
 // ErrEncoding. The text is not kept.
 func Decode(text []byte) (Credential, error) {
-	c, meta, err := decodeSecrets(text)
+	e, err := readEncoded(text)
 	if err != nil {
 		return Credential{}, err
 	}
-	if c.Meta, err = decodeMeta(meta); err != nil {
+	c := Credential{Type: string(e.kind), Secrets: make(map[string]string, 2)}
+	e.secrets(func(name, secret []byte) { c.Secrets[string(name)] = string(secret) })
+	if c.Meta, err = decodeMeta(e.meta); err != nil {
 		return Credential{}, err
 	}
 	c.Meta[MetaTokenType] = c.Type
 	return c, nil
 }
 
-// decodeSecrets is Decode but for the metadata, which it leaves as it stands.
-func decodeSecrets(text []byte) (c Credential, meta []byte, err error) {
+// An encoded credential is what Encode wrote, checked and cut up, but for its
+// metadata, which is as it stands. It shares the text's memory, so that secrets are
+// copied to where they go and nowhere else.
+type encoded struct{ kind, meta, fields []byte }
+
+func readEncoded(text []byte) (encoded, error) {
 	if len(text) == 0 || text[0] != encodingVersion {
-		return Credential{}, nil, fmt.Errorf("%w: it is empty, or of another version", ErrEncoding)
+		return encoded{}, fmt.Errorf("%w: it is empty, or of another version", ErrEncoding)
 	}
+	var e encoded
 	kind, rest, ok := cutText(text[1:])
-	c = Credential{Type: string(kind), Secrets: make(map[string]string, 2)}
-	if ok {
-		meta, rest, ok = cutText(rest)
+	if e.kind = kind; ok {
+		e.meta, rest, ok = cutText(rest)
 	}
-	for before := ""; ok && len(rest) > 0; {
+	e.fields = rest
+	needed, found := SecretField(string(kind)), false
+	for before := []byte(nil); ok && len(rest) > 0; {
 		var name, secret []byte
 		if name, rest, ok = cutText(rest); ok {
 			secret, rest, ok = cutText(rest)
 		}
-		if ok = ok && string(name) > before; ok { // in order, hence each once
-			before = string(name)
-			c.Secrets[before] = string(secret)
-		}
+		ok = ok && bytes.Compare(name, before) > 0 // in order, hence each once
+		before = name
+		found = found || string(name) == needed && len(secret) > 0
 	}
 	switch {
 	case !ok:
-		return Credential{}, nil, fmt.Errorf("%w: it breaks off, or its fields are out of order", ErrEncoding)
-	case SecretField(c.Type) == "":
-		return Credential{}, nil, fmt.Errorf("%w: its type is unknown", ErrEncoding)
-	case c.Secrets[SecretField(c.Type)] == "":
-		return Credential{}, nil, fmt.Errorf("%w: it has no secret", ErrEncoding)
+		return encoded{}, fmt.Errorf("%w: it breaks off, or its fields are out of order", ErrEncoding)
+	case needed == "":
+		return encoded{}, fmt.Errorf("%w: its type is unknown", ErrEncoding)
+	case !found:
+		return encoded{}, fmt.Errorf("%w: it has no secret", ErrEncoding)
 	}
-	return c, meta, nil
+	return e, nil
+}
+
+// secrets visits the secret fields by name.
+func (e encoded) secrets(visit func(name, secret []byte)) {
+	for rest := e.fields; len(rest) > 0; {
+		var name, secret []byte
+		name, rest, _ = cutText(rest)
+		secret, rest, _ = cutText(rest)
+		visit(name, secret)
+	}
 }
 
 // cutText takes a text from behind its length.
