@@ -62,31 +62,38 @@ func TestDerivationAgreesWithTheStandardLibrary(t *testing.T) {
 func TestARecalledTokenIsTheOneThatWasRemembered(t *testing.T) {
 	t.Parallel()
 	r := newRelease(t)
-	open := func(text string) custody.Claims {
-		c, err := r.ring.OpenToken(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c
+	claims, err := r.ring.OpenToken(r.Tokens.Agent.Token)
+	if err != nil {
+		t.Fatal(err)
 	}
-	h, err := r.ring.Hold(open(r.Tokens.Agent.Token), r.grant, r.slot, nil)
+	h, err := r.ring.Hold(claims, r.grant, r.slot, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	known := h.Remember()
 	h.Clear()
-	if secret, err := r.again(known); err != nil || len(secret) != 1024 {
+	if secret, err := r.again(&known); err != nil || len(secret) != 1024 {
 		t.Errorf("recalled: %d bytes, %v, want the credential", len(secret), err)
 	}
-	if _, err := r.ring.Recall(open(r.Tokens.Session.Token), known, nil); err == nil {
-		t.Error("another token was recalled")
+	for what, text := range map[string]string{
+		"another token": r.Tokens.Session.Token, "no token": "", "a token of which a letter differs": changed(r.Tokens.Agent.Token),
+	} {
+		if _, err := r.ring.Recall(text, &known, nil); err == nil {
+			t.Errorf("%s was recalled", what)
+		}
 	}
-	cleared := open(r.Tokens.Agent.Token)
-	cleared.Secret.Clear()
-	if _, err := r.ring.Recall(cleared, known, nil); err == nil {
-		t.Error("a cleared token was recalled")
+	other, text := seal(t, r.ring, custody.Claims{Kind: claims.Kind, AccountID: claims.AccountID, GrantID: claims.GrantID, Slot: claims.Slot})
+	if _, err := r.ring.Recall(text, &known, nil); err == nil {
+		t.Errorf("another token of the same grant and slot (%v) was recalled", other.Slot)
 	}
-	if _, err := r.ring.Recall(custody.Claims{}, known, nil); err == nil {
-		t.Error("a token without a secret was recalled")
+}
+
+// changed is a token with another letter in its midst.
+func changed(token string) string {
+	middle := len(token) / 2
+	letter := "A"
+	if token[middle] == 'A' {
+		letter = "B"
 	}
+	return token[:middle] + letter + token[middle+1:]
 }

@@ -1,6 +1,7 @@
 package custody
 
 import (
+	"crypto/cipher"
 	"crypto/ecdh"
 	"crypto/subtle"
 	"fmt"
@@ -53,21 +54,30 @@ func (k *Keyring) Hold(c Claims, g *models.Grant, key *models.GrantKey, now func
 }
 
 // A Remembered is what a replica may remember of a token that counted: the rows of
-// its grant and slot, as Hold checked them, and no key.
+// its grant and slot, as Hold checked them, and what opens its text, which derives
+// from a server key alone. No key of the token's own is here.
 type Remembered struct {
 	grant   models.Grant
 	slot    uint32
 	wrapped models.Opaque
+	cipher  func() cipher.AEAD
 }
 
 // Remember is what Recall takes.
-func (h *Holder) Remember() Remembered { return Remembered{h.grant, h.claims.Slot, h.wrapped} }
+func (h *Holder) Remember() Remembered {
+	return Remembered{h.grant, h.claims.Slot, h.wrapped, h.claims.cipher}
+}
 
-// Recall is Hold for claims of a token that counted a moment ago, which the caller
-// knows by the token's SHA-256: rows are not checked again, and the private key not
-// unwrapped until it is used. ErrOpen when the claims are not of that token.
-func (k *Keyring) Recall(c Claims, r Remembered, now func() time.Time) (*Holder, error) {
-	if c.Secret.bytes() == nil || r.grant.AccountID != c.AccountID || r.grant.ID != c.GrantID || r.grant.Kind != c.Kind || r.slot != c.Slot {
+// Recall is OpenToken and Hold for the text of a token that counted a moment ago,
+// which the caller knows by its SHA-256: rows are not checked again, and the private
+// key not unwrapped until it is used. ErrToken, or ErrOpen when it is another token.
+func (k *Keyring) Recall(text string, r *Remembered, now func() time.Time) (*Holder, error) {
+	c, err := k.openToken(text, r.cipher)
+	if err != nil {
+		return nil, err
+	}
+	if r.grant.AccountID != c.AccountID || r.grant.ID != c.GrantID || r.grant.Kind != c.Kind || r.slot != c.Slot {
+		c.Secret.Clear()
 		return nil, ErrOpen
 	}
 	return &Holder{ring: k, claims: c, grant: r.grant, wrapped: r.wrapped, now: now}, nil

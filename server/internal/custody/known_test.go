@@ -129,9 +129,8 @@ func TestTokensAndTheirKeysAreAsAnotherImplementationMakesThem(t *testing.T) {
 			if err := opened.Unlock(models.Opaque(k.Wrapped)); err != nil {
 				t.Errorf("Unlock of the known wrap: %v", err)
 			}
-			opened.Secret, claims.Secret = custody.Secret{}, custody.Secret{}
-			if !reflect.DeepEqual(opened, claims) {
-				t.Errorf("the token says %+v, want %+v", opened, claims)
+			if got, want := opened.Said(), claims.Said(); !reflect.DeepEqual(got, want) {
+				t.Errorf("the token says %+v, want %+v", got, want)
 			}
 		})
 	}

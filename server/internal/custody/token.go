@@ -36,6 +36,9 @@ type Claims struct {
 	IssuedAt  time.Time // whole seconds
 	ExpiresAt time.Time // whole seconds; zero: never
 	Secret    Secret
+
+	// What opened the text. A function, as in Secret: its key opens the token again.
+	cipher func() cipher.AEAD
 }
 
 // SealToken makes the text of a token under the current key, whose id it
@@ -82,7 +85,10 @@ func (k *Keyring) sealToken(random io.Reader, c *Claims, secret Secret) (text st
 }
 
 // OpenToken reads a token's text. Every failure is ErrToken.
-func (k *Keyring) OpenToken(text string) (c Claims, err error) {
+func (k *Keyring) OpenToken(text string) (Claims, error) { return k.openToken(text, nil) }
+
+// openToken takes the cipher of this very token where that is remembered.
+func (k *Keyring) openToken(text string, own func() cipher.AEAD) (c Claims, err error) {
 	name, encoded, ok := strings.Cut(text, "_")
 	kind := tokenKindOf(func(k *tokenKind) bool { return k.prefix == name })
 	if !ok || kind == nil || len(encoded) != base64.RawURLEncoding.EncodedLen(payloadSize) {
@@ -93,14 +99,21 @@ func (k *Keyring) OpenToken(text string) (c Claims, err error) {
 		return Claims{}, ErrToken
 	}
 	salt := payload[1 : 1+saltSize]
-	// What derives from a server key alone is no secret from who has the memory.
-	aead, err := k.tokenCipher(int(payload[0]), salt)
-	if err != nil {
-		return Claims{}, ErrToken
+	if own == nil {
+		// What derives from a server key alone is no secret from who has the memory.
+		aead, err := k.tokenCipher(int(payload[0]), salt)
+		if err != nil {
+			return Claims{}, ErrToken
+		}
+		own = func() cipher.AEAD { return aead }
 	}
 	context, secret := tokenContext(name, payload[0], salt), blankSecret()
-	within(func() { c, err = openPayload(kind.kind, aead, payload, context, secret) })
-	return c, err
+	within(func() { c, err = openPayload(kind.kind, own(), payload, context, secret) })
+	if err != nil {
+		return Claims{}, err
+	}
+	c.cipher = own
+	return c, nil
 }
 
 // openPayload opens a payload in place, and clears it.

@@ -97,9 +97,8 @@ func TestATokenOpensUnderItsOwnServerKeyAlone(t *testing.T) {
 	if err != nil {
 		t.Fatalf("when another key is current: %v", err)
 	}
-	got.Secret, claims.Secret = custody.Secret{}, custody.Secret{}
-	if !reflect.DeepEqual(got, claims) {
-		t.Errorf("got %+v, want %+v", got, claims)
+	if got, want := got.Said(), claims.Said(); !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
 
