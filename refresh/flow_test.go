@@ -26,7 +26,7 @@ func authorized(t *testing.T, provider *refreshtest.Provider, a refresh.Authoriz
 	if err != nil {
 		t.Fatal(err)
 	}
-	response.Body.Close()
+	_ = response.Body.Close()
 	back, err := response.Location()
 	if err != nil {
 		t.Fatalf("the provider did not lead back (status %d): %v", response.StatusCode, err)

@@ -96,7 +96,7 @@ func TestUserInfoKnowsTheNewestAccessToken(t *testing.T) {
 			t.Fatal(err)
 		}
 		body, _ := io.ReadAll(response.Body)
-		response.Body.Close()
+		_ = response.Body.Close()
 		if response.StatusCode != want {
 			t.Errorf("got %d %s, want %d", response.StatusCode, body, want)
 		}
