@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tvzero/tokenvault/refresh"
 	webhook "github.com/tvzero/tokenvault/webhook-sdk"
 	"github.com/tvzero/tokenvault/webhook-sdk/custody"
 	"github.com/tvzero/tokenvault/webhook-sdk/mint"
@@ -90,4 +91,40 @@ func ExampleConfig_minters() {
 	// Output:
 	// true weather-station
 	// mint.Token{Bearer, [redacted], expires 1970-01-01T01:00:00Z} <nil>
+}
+
+// A webhook that is a client of two providers: it keeps their access tokens fresh and
+// connects accounts there, with client secrets that Token Vault does not have.
+func ExampleProvider() {
+	config := webhook.Config{
+		ExternalURL: "https://example.com/vault",
+		Providers: []webhook.Provider{
+			{
+				// Google says where its endpoints are. Register
+				// https://example.com/vault/connect/google/callback there.
+				Provider: refresh.Provider{
+					ID: "google", Issuer: "https://accounts.google.com",
+					ClientID: "1234.apps.googleusercontent.com", ClientSecret: "from a secret store of yours",
+					Scopes:              []string{"openid", "email"},
+					AuthorizationParams: map[string]string{"access_type": "offline", "prompt": "consent"},
+				},
+				Name: "Google", AllowedHosts: []string{"https://www.googleapis.com"},
+			},
+			{
+				Provider: refresh.Provider{
+					ID:               "github",
+					AuthorizationURL: "https://github.com/login/oauth/authorize",
+					TokenURL:         "https://github.com/login/oauth/access_token",
+					UserInfoURL:      "https://api.github.com/user",
+					ClientID:         "Iv1.0123456789abcdef", ClientSecret: "from a secret store of yours",
+				},
+				Name: "GitHub", AllowedHosts: []string{"https://api.github.com"},
+			},
+		},
+	}
+	fmt.Println(config.Validate())
+	fmt.Println(config.Providers[0].ClientSecret)
+	// Output:
+	// <nil>
+	// [redacted]
 }
