@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tvzero/tokenvault/models/store"
+	"github.com/tvzero/tokenvault/server/internal/web"
 )
 
 // drainTime is how long running requests may take once the server is told to
@@ -59,7 +60,7 @@ func (a *App) Run(ctx context.Context) error {
 		})
 	}
 	if ctx.Err() == nil {
-		serve(a.http, a.listener)
+		serve(a.http, web.LazyDeadlines(a.listener))
 		if a.metrics != nil {
 			m := newHTTPServer(a.metricsHandler())
 			servers = append(servers, m)

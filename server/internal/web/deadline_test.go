@@ -1,0 +1,174 @@
+package web_test
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/tvzero/tokenvault/server/internal/web"
+)
+
+func listenLazily(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return web.LazyDeadlines(l)
+}
+
+// lazyPair are the two ends of a connection; the first has lazy deadlines.
+func lazyPair(t *testing.T) (ours, theirs net.Conn) {
+	t.Helper()
+	l := listenLazily(t)
+	theirs, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ours, err = l.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = ours.Close(), theirs.Close() })
+	return ours, theirs
+}
+
+// past is how net/http breaks off a read.
+var past = time.Unix(1, 0)
+
+func TestADeadlineThatIsMetEndsARead(t *testing.T) {
+	t.Parallel()
+	for what, deadline := range map[string]func() time.Time{
+		"soon": func() time.Time { return time.Now().Add(20 * time.Millisecond) }, "past": func() time.Time { return past },
+	} {
+		ours, _ := lazyPair(t)
+		for _, before := range []time.Time{{}, time.Now().Add(time.Hour), past} {
+			if err := errors.Join(ours.SetReadDeadline(before), ours.SetReadDeadline(deadline())); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := ours.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("%s, after %v: read ended with %v, want that the deadline was exceeded", what, before, err)
+			}
+		}
+	}
+}
+
+func TestADeadlineThatWasMovedDoesNotEndARead(t *testing.T) {
+	t.Parallel()
+	ours, theirs := lazyPair(t)
+	for i, later := range []time.Time{{}, time.Now().Add(time.Hour)} {
+		if err := errors.Join(ours.SetReadDeadline(time.Now().Add(10*time.Millisecond)), ours.SetReadDeadline(later)); err != nil {
+			t.Fatal(err)
+		}
+		got := make(chan error, 1)
+		go func() {
+			_, err := ours.Read(make([]byte, 1))
+			got <- err
+		}()
+		select {
+		case err := <-got:
+			t.Fatalf("deadline %d: the read ended by itself: %v", i, err)
+		case <-time.After(50 * time.Millisecond): // the deadline of before is over
+		}
+		if _, err := theirs.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-got; err != nil {
+			t.Errorf("deadline %d: read: %v", i, err)
+		}
+	}
+}
+
+func TestAReadUnderWayIsBrokenOff(t *testing.T) {
+	t.Parallel()
+	ours, theirs := lazyPair(t)
+	for range 50 {
+		if err := ours.SetReadDeadline(time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		got := make(chan error, 1)
+		go func() {
+			_, err := ours.Read(make([]byte, 1))
+			got <- err
+		}()
+		if err := ours.SetReadDeadline(past); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-got; !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("read ended with %v, want that the deadline was exceeded", err)
+		}
+	}
+	if err := ours.SetReadDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := theirs.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ours.Read(make([]byte, 1)); err != nil {
+		t.Errorf("read after that: %v", err)
+	}
+}
+
+func TestAWriteDeadlineEndsAWriteThatNobodyReads(t *testing.T) {
+	t.Parallel()
+	ours, _ := lazyPair(t)
+	if err := errors.Join(ours.SetWriteDeadline(time.Now().Add(time.Hour)), ours.SetDeadline(time.Now().Add(50*time.Millisecond))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(ours, neverEnding{}); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("write ended with %v, want that the deadline was exceeded", err)
+	}
+	if err := ours.SetWriteDeadline(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+type neverEnding struct{}
+
+func (neverEnding) Read(p []byte) (int, error) { return len(p), nil }
+
+// A server that waits for whoever sends nothing gives up, on a fresh connection as
+// after a request.
+func TestASilentClientIsCutOff(t *testing.T) {
+	t.Parallel()
+	l := listenLazily(t)
+	const short = 50 * time.Millisecond
+	server := &http.Server{
+		Handler:     http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }),
+		ReadTimeout: short, ReadHeaderTimeout: short, IdleTimeout: short,
+	}
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(func() { _ = server.Close() })
+	for _, requests := range []int{0, 1, 3} {
+		conn, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := bufio.NewReader(conn)
+		for range requests {
+			if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			answer, err := http.ReadResponse(r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body, err := io.ReadAll(answer.Body); err != nil || string(body) != "hello" {
+				t.Fatalf("answer %q, %v", body, err)
+			}
+		}
+		if _, err := io.WriteString(conn, "GET / HT"); err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if _, err := io.ReadAll(r); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("after %d requests and half of another the server still waits", requests)
+		}
+		_ = conn.Close()
+	}
+}
