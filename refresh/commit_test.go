@@ -66,7 +66,7 @@ func (w *world) whilePaused(meanwhile func()) *refreshtest.View {
 	v.Intercept = func(op refreshtest.Op, after bool) error {
 		if op == refreshtest.OpCommit && !after && once {
 			once = false
-			time.Sleep(time.Minute)
+			w.sleep(time.Minute)
 			meanwhile()
 		}
 		return nil
@@ -202,7 +202,7 @@ func TestTokensThatWereStoredAfterAllAreRecognizedUnderANewLease(t *testing.T) {
 				return nil
 			}
 			once = false // it is stored; before we hear of it, the lease's time is over and another has taken it
-			time.Sleep(time.Minute)
+			w.sleep(time.Minute)
 			if _, err := w.view().Lease(w.t.Context(), time.Second); err != nil {
 				t.Error(err)
 			}

@@ -204,6 +204,8 @@ func (p plan) run(t *testing.T) (m *model) {
 			if err := process.engine.Wait(t.Context()); err != nil {
 				m.fail("waiting for flights: %v", err)
 			}
+		}
+		for _, process := range processes { // nothing runs any more
 			for _, token := range process.granted {
 				m.lost = m.lost || process.dead && !slices.ContainsFunc(m.memory.Commits(), func(c refresh.Tokens) bool { return c.RefreshToken == token })
 			}

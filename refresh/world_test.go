@@ -41,6 +41,9 @@ func inWorld(t *testing.T, test func(*world)) {
 	})
 }
 
+// sleep makes time pass, in the bubble alone.
+func (w *world) sleep(d time.Duration) { time.Sleep(d) }
+
 // A refresher that asks a function.
 type refresherFunc func(token refresh.Secret) (refresh.Tokens, error)
 
