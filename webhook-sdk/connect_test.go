@@ -204,7 +204,7 @@ func TestWhatAProviderAnswersIsHeldAgainstWhatWasAsked(t *testing.T) {
 		"declined": {func(q url.Values) {
 			q.Del("code")
 			q.Set("error", "access_denied")
-			q.Set("error_description", "<b>call 555")
+			q.Set("error_description", "<b>call-the-forger")
 		}, 403, "told not to allow it"},
 		"an error and a code":  {func(q url.Values) { q.Set("error", "server_error") }, 502, "could not do it just now"},
 		"a scope":              {func(q url.Values) { q.Set("error", "invalid_scope") }, 502, "permissions"},
@@ -221,7 +221,7 @@ func TestWhatAProviderAnswersIsHeldAgainstWhatWasAsked(t *testing.T) {
 			check := unchanged(t, s.wh)
 			p := v.arrive(callback)
 			p.wants(t, test.status, "test was not connected", test.says, "Nothing was changed", `href="http://127.0.0.1:8000/"`)
-			if strings.Contains(p.text, "555") || strings.Contains(p.text, "<b>") {
+			if strings.Contains(p.text, "forger") || strings.Contains(p.text, "<b>") {
 				t.Error("the page shows what stood in the address")
 			}
 			check()
@@ -299,6 +299,8 @@ func TestATicketToConnectIsCheckedLikeAnyOther(t *testing.T) {
 	for _, path := range []string{"//attacker.example/", "https://attacker.example/", "/\\attacker.example", "tokens", "/ x", "/\n", "/" + strings.Repeat("x", 1<<10)} {
 		v.open(s.connectURL(good(), url.Values{"return": {path}})).wants(t, http.StatusBadRequest, "Return is not a path")
 	}
+	restricted := withProvider(t, nil, config(func(c *webhook.Config) { c.Purposes = []wire.Purpose{wire.PurposeStore} }))
+	restricted.visitor(t).open(restricted.connectURL(restricted.tv.Ticket(wire.PurposeConnect, "new"), nil)).wants(t, http.StatusForbidden, "does not serve the purpose connect")
 	r := s.tv.Request(http.MethodHead, "/connect/test?ticket="+s.tv.Sign(good()), nil) // a look at a link would use it up
 	if got := s.tv.Do(r); got.Status != http.StatusMethodNotAllowed {
 		t.Errorf("HEAD was answered %d, want 405", got.Status)

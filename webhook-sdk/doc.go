@@ -47,6 +47,18 @@
 // that one process serves one binding. What is dated before the start of a process
 // is refused.
 //
+// # Keeping tokens fresh
+//
+// With Config.Providers the webhook is an OAuth client itself: it connects accounts
+// (GET /connect/<ID>), refreshes their tokens when TV says that they expire
+// (/v1/refresh-notify), and revokes what is deleted. Client secrets, refresh tokens and
+// the calls stay on this side. Leases, and connections under way, live in memory: one
+// process serves one storage. A refresh outlives the request that caused it: call Close
+// before the storage is closed.
+//
+// With Config.TVRefresh, TV refreshes tokens of providers whose client secret it holds
+// (/v1/refresh): it sees them in transit, which is why it is off by default.
+//
 // The package knows the protocol and nothing of TV's accounts, agents or policies;
 // keys and documents are package custody's, files package storage's.
 package webhook

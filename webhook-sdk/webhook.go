@@ -203,7 +203,7 @@ func (w *Webhook) buildRoutes() map[string]route {
 	add(wire.PathRefreshNotify, false, methods{"POST": w.signed(refreshing)})
 	add(wire.PathRefresh, false, methods{"POST": w.signed(throughTV)})
 	for _, provider := range w.providers.byID {
-		if w.servesConnect() && provider.connects() {
+		if provider.connects() { // where its purpose is not served, the ticket is refused
 			add(connectPath(provider.ID), false, methods{"GET": w.connectStart(provider)})
 			add(callbackPath(provider.ID), false, methods{"GET": w.connectCallback(provider)})
 			add(donePath(provider.ID), false, methods{"GET": w.connectDone(provider)})
