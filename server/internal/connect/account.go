@@ -2,8 +2,10 @@ package connect
 
 import (
 	"context"
+	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -35,6 +37,7 @@ type claims struct {
 	Issuer   string          `json:"iss"`
 	Audience json.RawMessage `json:"aud"`
 	Expires  float64         `json:"exp"`
+	Nonce    string          `json:"nonce"`
 	Subject  string          `json:"sub"`
 	Email    string          `json:"email"`
 	Handle   string          `json:"preferred_username"`
@@ -43,46 +46,58 @@ type claims struct {
 	ID       json.RawMessage `json:"id"`
 }
 
-// whose asks whose tokens these are. It is nobody when neither an ID token nor user
-// information says so: a connection does not fail for it.
-func (s *Service) whose(ctx context.Context, p refresh.Provider, t refresh.Tokens) identity {
-	if c, ok := readIDToken(string(t.IDToken), p, s.deps.Now()); ok {
-		who := c.identity()
-		if who.name != who.id {
-			return who
-		}
-		// An ID token need not say more than an id.
-		if more, ok := s.userInfo(ctx, p, t); ok && (more.Subject == c.Subject) {
-			return more.identity()
-		}
-		return who
+// whose says whose tokens these are: nobody's when neither an ID token nor user
+// information says so, for which no connection fails. An ID token that is not from this
+// provider, for this server and of this flow is an error: then nothing else of the
+// answer is to be believed.
+func (s *Service) whose(ctx context.Context, p refresh.Provider, f *flow, t refresh.Tokens) (identity, error) {
+	if t.IDToken == "" {
+		c, _ := s.userInfo(ctx, p, t)
+		return c.identity(), nil
 	}
-	if c, ok := s.userInfo(ctx, p, t); ok {
-		return c.identity()
+	c, err := readIDToken(string(t.IDToken))
+	if err == nil {
+		err = c.check(p, f, s.deps.Now())
 	}
-	return identity{}
+	if err != nil {
+		return identity{}, err
+	}
+	who := c.identity()
+	if who.name == who.id { // an ID token need not say more
+		if more, ok := s.userInfo(ctx, p, t); ok && more.Subject == c.Subject {
+			return more.identity(), nil
+		}
+	}
+	return who, nil
 }
 
 // readIDToken reads the claims of an ID token that came from the token endpoint itself
-// over TLS, which is what vouches for it in the place of its signature (OpenID Connect
-// Core section 3.1.3.7, 6). Whom it is from and for, and until when, is checked.
-func readIDToken(text string, p refresh.Provider, now time.Time) (c claims, ok bool) {
-	if text == "" || len(text) > maxIDToken {
-		return c, false
-	}
+// over TLS, which vouches for it in the place of its signature (OpenID Connect Core
+// section 3.1.3.7, 6).
+func readIDToken(text string) (c claims, err error) {
 	parts := strings.Split(text, ".")
-	if len(parts) != 3 {
-		return c, false
+	if len(text) > maxIDToken || len(parts) != 3 {
+		return c, errIDToken
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err != nil || json.Unmarshal(payload, &c) != nil {
-		return claims{}, false
+		return claims{}, errIDToken
 	}
-	if c.Subject == "" || c.Issuer != p.Issuer || !c.isFor(p.ClientID) || float64(now.Add(-skew).Unix()) >= c.Expires {
-		return claims{}, false
-	}
-	return c, true
+	return c, nil
 }
+
+// check is section 3.1.3.7, 2 to 11: whom a token is from and for, until when, and of
+// which flow. Whom one is from that came from a pair of endpoints, nobody knows.
+func (c claims) check(p refresh.Provider, f *flow, now time.Time) error {
+	asked := slices.Contains(f.Scopes, "openid")
+	if c.Subject == "" || p.Issuer != "" && c.Issuer != p.Issuer || !c.isFor(p.ClientID) || float64(now.Add(-skew).Unix()) >= c.Expires ||
+		asked && subtle.ConstantTimeCompare([]byte(c.Nonce), []byte(f.Nonce)) != 1 {
+		return errIDToken
+	}
+	return nil
+}
+
+var errIDToken = errors.New("connect: an ID token that is not for this connection")
 
 // isFor reports whether a client is the audience, or one of it.
 func (c claims) isFor(clientID string) bool {

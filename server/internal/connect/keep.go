@@ -12,6 +12,7 @@ import (
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/refresh"
 	"github.com/tvzero/tokenvault/server/internal/audit"
+	"github.com/tvzero/tokenvault/server/internal/fault"
 	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/platform"
 	"github.com/tvzero/tokenvault/server/internal/providers"
@@ -25,7 +26,10 @@ func (s *Service) keep(ctx context.Context, p grants.Principal, client audit.Cli
 	if tokens.Scopes == nil {
 		tokens.Scopes = f.Scopes // RFC 6749 section 5.1: as they were asked for
 	}
-	who := s.whose(ctx, provider, tokens)
+	who, err := s.whose(ctx, provider, f, tokens)
+	if err != nil {
+		return Connected{}, fault.Wrap(err, fault.Unavailable, "%s gave an identity that is not for this connection. Nothing was stored; tell the operator if it stays.", summary.Name)
+	}
 	out := Connected{
 		Provider: summary, Account: who.name, Missing: missing(f.Scopes, tokens.Scopes), ReturnTo: f.Return,
 		AccountChanged: f.Subject != "" && who.id != "" && f.Subject != who.id,
@@ -39,7 +43,6 @@ func (s *Service) keep(ctx context.Context, p grants.Principal, client audit.Cli
 		name += " (" + who.name + ")"
 	}
 	data := s.tokenData(provider, tokens, who)
-	var err error
 	if f.Binding != uuid.Nil {
 		out.Token, err = s.deps.Vaults.StoreConnected(ctx, p, client, vaults.Connected{
 			Service: f.Ref.Service, Replaces: f.Replaces, ID: f.ID.String(), Data: data, Name: name, Detail: detail,

@@ -234,8 +234,12 @@ func (s *Service) throughServer(ctx context.Context, p grants.Principal, c *vaul
 		return Redirect{}, err
 	}
 	f.Binding = bindingOf(c)
+	extra := url.Values{}
+	if slices.Contains(f.Scopes, "openid") {
+		extra.Set("nonce", f.Nonce)
+	}
 	address, err := provider.AuthorizationRequest(refresh.Authorization{
-		RedirectURI: s.redirectURI(), State: f.State, Challenge: refresh.Challenge(refresh.Secret(f.Verifier)), Scopes: f.Scopes,
+		RedirectURI: s.redirectURI(), State: f.State, Challenge: refresh.Challenge(refresh.Secret(f.Verifier)), Scopes: f.Scopes, Extra: extra,
 	})
 	if err != nil {
 		return Redirect{}, fault.Wrap(err, fault.Unavailable, "The provider %s is not set up as it should be. Tell the operator.", g.provider)

@@ -24,6 +24,7 @@ type flow struct {
 	ID       uuid.UUID    `json:"id"` // by which it counts once
 	State    string       `json:"st"` // what the provider repeats
 	Verifier string       `json:"pv"` // PKCE; a secret
+	Nonce    string       `json:"no"` // what an ID token repeats (OpenID Connect Core section 3.1.2.1)
 	Expires  int64        `json:"ex"` // Unix seconds
 	Provider string       `json:"pr"`
 	Ref      platform.Ref `json:"re"`
@@ -36,7 +37,7 @@ type flow struct {
 
 // newFlow draws what a flow is known by.
 func (s *Service) newFlow() (*flow, error) {
-	raw := make([]byte, stateSize)
+	raw := make([]byte, 2*stateSize)
 	if _, err := io.ReadFull(s.deps.Random, raw); err != nil {
 		return nil, fmt.Errorf("connect: no randomness: %w", err)
 	}
@@ -45,8 +46,8 @@ func (s *Service) newFlow() (*flow, error) {
 		return nil, err
 	}
 	return &flow{
-		ID: models.NewID(), State: base64.RawURLEncoding.EncodeToString(raw), Verifier: string(verifier),
-		Expires: s.deps.Now().Add(flowTime).Unix(),
+		ID: models.NewID(), State: base64.RawURLEncoding.EncodeToString(raw[:stateSize]), Nonce: base64.RawURLEncoding.EncodeToString(raw[stateSize:]),
+		Verifier: string(verifier), Expires: s.deps.Now().Add(flowTime).Unix(),
 	}, nil
 }
 

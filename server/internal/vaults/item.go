@@ -77,7 +77,8 @@ func indexed(item wire.StorageItem) (models.Token, bool) {
 		Tags:        tagsOf(meta.Tags),
 		Provider:    line(meta.Provider, maxProvider),
 		CreationID:  line(meta.CreationID, maxCreationID),
-		ExpiresAt:   meta.ExpiryTime.at, StoredAt: meta.CreatedAt.at,
+		ExpiresAt:   meta.ExpiryTime.at, StoredAt: meta.CreatedAt.at, IssuedAt: meta.IssuedAt.at,
+		Subject: line(meta.Subject, maxSubject), Scope: scopeOf(meta),
 		HasRefreshToken: bool(meta.HasRefreshToken), HasCertificate: bool(meta.HasCertificate),
 		HasPrivateKey: bool(meta.HasPrivateKey), HasSSHKey: bool(meta.HasSSHKey), HasTOTPSecret: bool(meta.HasTOTPSecret),
 	}
