@@ -34,7 +34,7 @@ var imports = []rule{
 	{"webhook-sdk/agent", list("webhook-sdk/wire", "webhook-sdk/netguard")},
 	{"webhook-sdk", list("webhook-sdk/credential", "webhook-sdk/mint/...", "webhook-sdk/storage", "webhook-sdk/custody", "webhook-sdk/netguard",
 		"webhook-sdk/wire", "totp", "refresh")},
-	{"webhook-sdk/cmd/...", list("webhook-sdk/...")},
+	{"webhook-sdk/cmd/...", list("webhook-sdk/...", "refresh")},
 
 	// Platform-mode cryptography: the only package of the server that sees keys.
 	{"server/internal/custody", list("models", "server/internal/fault")},
