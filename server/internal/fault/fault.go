@@ -8,6 +8,7 @@ package fault
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Code names what went wrong: a closed set, stable, part of the API.
@@ -42,6 +43,11 @@ const (
 	WebhookUnavailable   Code = "WEBHOOK_UNAVAILABLE"
 	WebhookAuthFailed    Code = "WEBHOOK_AUTH_FAILED"
 	Unavailable          Code = "UNAVAILABLE"
+
+	// Of a token that has expired: its account is to be connected again; or it could not
+	// be refreshed, which may work later.
+	ReauthorizationRequired Code = "REAUTHORIZATION_REQUIRED"
+	RefreshFailed           Code = "REFRESH_FAILED"
 )
 
 // An Error is a failure with a code. Message is a sentence for a person: what
@@ -51,7 +57,11 @@ type Error struct {
 	Code    Code
 	Message string
 	Field   string
-	cause   error
+
+	ConnectURL string        // where the owner connects an account again; empty: nowhere
+	RetryAfter time.Duration // when to try again; 0: no use to say
+
+	cause error
 }
 
 // New makes an error from a code and a sentence for the user.

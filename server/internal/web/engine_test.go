@@ -283,6 +283,27 @@ func TestEveryAnswerBearsTheSecurityHeaders(t *testing.T) {
 	}
 }
 
+func TestAFailureSaysWhereToConnectAgainAndWhenToTryAgain(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		failure *fault.Error
+		retry   string
+	}{
+		{&fault.Error{Code: fault.ReauthorizationRequired, Message: "Connect.", ConnectURL: "https://vault.example/connect/x"}, ""},
+		{&fault.Error{Code: fault.RefreshFailed, Message: "Later.", RetryAfter: 1500 * time.Millisecond}, "2"},
+		{&fault.Error{Code: fault.RefreshFailed, Message: "Later.", RetryAfter: time.Minute}, "60"},
+	} {
+		server, _ := start(t, "http://127.0.0.1:8000", func(e *gin.Engine) {
+			e.GET("/api/x", web.JSON(func(*gin.Context) error { return tt.failure }))
+		})
+		got := do(t, request(t, "GET", server.URL+"/api/x", ""))
+		p := wantProblem(t, got, web.Status(tt.failure.Code), tt.failure.Code)
+		if p.Connect != tt.failure.ConnectURL || got.header.Get("Retry-After") != tt.retry {
+			t.Errorf("%+v: connectUrl %q, Retry-After %q, want %q, %q", tt.failure, p.Connect, got.header.Get("Retry-After"), tt.failure.ConnectURL, tt.retry)
+		}
+	}
+}
+
 func TestStatusKnowsEveryCode(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[fault.Code]int{
@@ -293,6 +314,7 @@ func TestStatusKnowsEveryCode(t *testing.T) {
 		fault.MethodNotAllowed: 405, fault.Conflict: 409, fault.WebhookNotConfigured: 409, fault.TooLarge: 413,
 		fault.UnsupportedMediaType: 415, fault.VaultLocked: 423, fault.RateLimited: 429, fault.Internal: 500,
 		fault.WebhookUnavailable: 502, fault.WebhookAuthFailed: 502, fault.Unavailable: 503, "UNHEARD_OF": 500,
+		fault.ReauthorizationRequired: 409, fault.RefreshFailed: 502,
 	} {
 		if got := web.Status(code); got != want {
 			t.Errorf("Status(%s) = %d, want %d", code, got, want)

@@ -3,6 +3,8 @@ package web
 import (
 	"encoding/json"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -44,12 +46,13 @@ type ProblemBody struct {
 	Status    int        `json:"status"`
 	Detail    string     `json:"detail"`
 	Code      fault.Code `json:"code"`
-	Field     string     `json:"field,omitempty"` // the input at fault
+	Field     string     `json:"field,omitempty"`      // the input at fault
+	Connect   string     `json:"connectUrl,omitempty"` // where the owner connects the account again
 	RequestID string     `json:"requestId"`
 }
 
 // Problem writes a failure as problem+json. What was thrown is not shown:
-// only code, message and field.
+// only code, message, field, and what to do next.
 func Problem(c *gin.Context, failure *fault.Error) {
 	status := Status(failure.Code)
 	problem(c, status, failure)
@@ -59,13 +62,17 @@ func problem(c *gin.Context, status int, failure *fault.Error) {
 	h := c.Writer.Header()
 	body, err := json.Marshal(ProblemBody{
 		Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: failure.Message,
-		Code: failure.Code, Field: failure.Field, RequestID: h.Get(HeaderRequestID),
+		Code: failure.Code, Field: failure.Field, Connect: failure.ConnectURL, RequestID: h.Get(HeaderRequestID),
 	})
 	if err != nil { // strings and an int: cannot happen
 		body = []byte(`{}`)
 	}
 	if status == http.StatusUnauthorized {
 		h.Set("WWW-Authenticate", challenge(failure.Code))
+	}
+	if failure.RetryAfter > 0 {
+		seconds := (failure.RetryAfter + time.Second - 1) / time.Second // never too early
+		h.Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
 	}
 	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 	c.Data(status, ContentTypeProblem, body)
@@ -122,7 +129,7 @@ func Status(code fault.Code) int {
 		return http.StatusNotFound
 	case fault.MethodNotAllowed:
 		return http.StatusMethodNotAllowed
-	case fault.Conflict, fault.WebhookNotConfigured:
+	case fault.Conflict, fault.WebhookNotConfigured, fault.ReauthorizationRequired:
 		return http.StatusConflict
 	case fault.TooLarge:
 		return http.StatusRequestEntityTooLarge
@@ -132,7 +139,7 @@ func Status(code fault.Code) int {
 		return http.StatusLocked
 	case fault.RateLimited:
 		return http.StatusTooManyRequests
-	case fault.WebhookUnavailable, fault.WebhookAuthFailed:
+	case fault.WebhookUnavailable, fault.WebhookAuthFailed, fault.RefreshFailed:
 		return http.StatusBadGateway
 	case fault.Unavailable:
 		return http.StatusServiceUnavailable
