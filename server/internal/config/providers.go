@@ -36,6 +36,7 @@ type Provider struct {
 	ClientSecret        Secret // empty: a public client
 	AuthMethod          string // of RFC 7591's token_endpoint_auth_method; empty: by what is known
 	Scopes              []string
+	AllowedHosts        []string          // to which tokens that are new may be sent
 	AuthorizationParams map[string]string // added to every authorization request
 	DefaultLifetime     time.Duration     // of access tokens whose answer has no expires_in; 0: they do not expire
 }
@@ -48,6 +49,7 @@ const (
 	maxScopes       = 64
 	maxScope        = 128
 	maxParameters   = 16
+	maxHosts        = 32
 	maxLifetime     = 10 * 365 * 24 * time.Hour
 )
 
@@ -137,6 +139,7 @@ type listedProvider struct {
 	ClientSecretFile    string            `json:"clientSecretFile"`
 	AuthMethod          string            `json:"tokenEndpointAuthMethod"`
 	Scopes              []string          `json:"scopes"`
+	AllowedHosts        []string          `json:"allowedHosts"`
 	AuthorizationParams map[string]string `json:"authorizationParams"`
 	DefaultLifetime     int64             `json:"defaultLifetimeSeconds"`
 }
@@ -193,7 +196,7 @@ func (e listedProvider) check(plainHTTP bool) (Provider, []error) {
 	problem := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...)) }
 	p := Provider{
 		ID: e.ID, Name: e.Name, Issuer: e.Issuer, AuthorizationURL: e.AuthorizationURL, TokenURL: e.TokenURL, RevocationURL: e.RevocationURL,
-		UserInfoURL: e.UserInfoURL, ClientID: e.ClientID, AuthMethod: e.AuthMethod, Scopes: e.Scopes, AuthorizationParams: e.AuthorizationParams,
+		UserInfoURL: e.UserInfoURL, ClientID: e.ClientID, AuthMethod: e.AuthMethod, Scopes: e.Scopes, AllowedHosts: e.AllowedHosts, AuthorizationParams: e.AuthorizationParams,
 		DefaultLifetime: time.Duration(e.DefaultLifetime) * time.Second,
 	}
 	if !providerID.MatchString(e.ID) {
@@ -235,6 +238,14 @@ func (e listedProvider) check(plainHTTP bool) (Provider, []error) {
 		problem("clientSecret: %s has no clients without one", e.ID)
 	case strings.HasPrefix(e.AuthMethod, "client_secret") && clientSecret == "" && err == nil:
 		problem("clientSecret: required with tokenEndpointAuthMethod %s", e.AuthMethod)
+	}
+	if len(e.AllowedHosts) > maxHosts {
+		problem("allowedHosts: at most %d", maxHosts)
+	}
+	for _, host := range e.AllowedHosts {
+		if u, err := url.Parse(host); endpointURL(host, true, plainHTTP) != nil || err != nil || strings.Trim(u.Path, "/") != "" {
+			problem("allowedHosts: %.64q is not of the form https://api.example.com", host)
+		}
 	}
 	return p, append(wrong, e.checkRequest()...)
 }

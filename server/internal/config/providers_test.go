@@ -26,7 +26,7 @@ func TestProvidersComeFromVariablesAndTheList(t *testing.T) {
 	f.Auth0Domain, f.Auth0ClientID, f.Auth0ClientSecret, f.Auth0Audience = "tenant.eu.auth0.com", "a-id", "a-secret", "https://api.example.com"
 	f.Providers = `[
 		{"id": "okta", "name": "Okta", "issuer": "https://id.example.com/x", "clientId": "o", "clientSecret": "o-secret", "scopes": ["openid", "a:b/c"],
-		 "tokenEndpointAuthMethod": "client_secret_post", "authorizationParams": {"prompt": "login"}, "defaultLifetimeSeconds": 3600},
+		 "tokenEndpointAuthMethod": "client_secret_post", "authorizationParams": {"prompt": "login"}, "defaultLifetimeSeconds": 3600, "allowedHosts": ["https://api.example.com"]},
 		{"id": "pair", "authorizationUrl": "https://p.example.com/authorize?x=1", "tokenUrl": "https://p.example.com/token",
 		 "revocationUrl": "https://p.example.com/revoke", "userInfoUrl": "https://p.example.com/me", "clientId": "p", "clientSecretFile": "` + file + `"},
 		{"id": "public", "issuer": "https://public.example.com", "clientId": "x", "tokenEndpointAuthMethod": "none"}
@@ -45,6 +45,7 @@ func TestProvidersComeFromVariablesAndTheList(t *testing.T) {
 		{
 			ID: "okta", Name: "Okta", Issuer: "https://id.example.com/x", ClientID: "o", ClientSecret: "o-secret", Scopes: []string{"openid", "a:b/c"},
 			AuthMethod: "client_secret_post", AuthorizationParams: map[string]string{"prompt": "login"}, DefaultLifetime: time.Hour,
+			AllowedHosts: []string{"https://api.example.com"},
 		},
 		{
 			ID: "pair", AuthorizationURL: "https://p.example.com/authorize?x=1", TokenURL: "https://p.example.com/token",
@@ -87,6 +88,8 @@ func TestAllProblemsOfProvidersAreReportedAtOnce(t *testing.T) {
 		{"id": "keyless", "clientId": "c", "issuer": "https://a.example", "tokenEndpointAuthMethod": "client_secret_basic"},
 		{"id": "scopes", "clientId": "c", "issuer": "https://a.example", "scopes": ["a b"]},
 		{"id": "params", "clientId": "c", "issuer": "https://a.example", "authorizationParams": {"state": "x", "prompt": ""}},
+		{"id": "hosts", "clientId": "c", "issuer": "https://a.example", "allowedHosts": ["api.example.com"]},
+		{"id": "path", "clientId": "c", "issuer": "https://a.example", "allowedHosts": ["https://api.example.com/v1"]},
 		{"id": "life", "clientId": "c", "issuer": "https://a.example", "defaultLifetimeSeconds": -1},
 		{"id": "twice", "clientId": "c", "issuer": "https://a.example", "clientSecret": "s3cr3t-e", "clientSecretFile": "/nowhere"},
 		{"id": "file", "clientId": "c", "issuer": "https://a.example", "clientSecretFile": "/nowhere"},
@@ -103,9 +106,9 @@ func TestAllProblemsOfProvidersAreReportedAtOnce(t *testing.T) {
 		`("No Id"): id:`, `("half"): give an issuer`, `("plain"): issuer: must begin with https://`, `("query"): issuer: an issuer has no query`,
 		`("user"): tokenUrl: must have neither`, `("nobody"): clientId:`, `("method"): tokenEndpointAuthMethod: want one of`,
 		`("none"): tokenEndpointAuthMethod: none goes without`, `("keyless"): clientSecret: required`, `("scopes"): scopes: "a b"`,
-		`("params"): authorizationParams: state is the server's`, `("params"): authorizationParams: "prompt"`, `("life"): defaultLifetimeSeconds`,
+		`("params"): authorizationParams: state is the server's`, `("params"): authorizationParams: "prompt"`, `("hosts"): allowedHosts: "api.example.com"`, `("path"): allowedHosts:`, `("life"): defaultLifetimeSeconds`,
 		`("twice"): clientSecret: set either`, `("file"): clientSecret: the file cannot be read`, `("github"): clientSecret: github has no clients without one`,
-		`entry 17: the id "same" stands twice`, `entry 15: the id "github" stands twice, or has variables of its own`,
+		`entry 19: the id "same" stands twice`, `entry 17: the id "github" stands twice, or has variables of its own`,
 	} {
 		if !strings.Contains(said, want) {
 			t.Errorf("the error does not say %q:\n%s", want, said)

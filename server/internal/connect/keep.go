@@ -43,6 +43,9 @@ func (s *Service) keep(ctx context.Context, p grants.Principal, client audit.Cli
 		name += " (" + who.name + ")"
 	}
 	data := s.tokenData(provider, tokens, who)
+	if f.Replaces == "" && len(summary.AllowedHosts) > 0 { // later they are its owner's to change
+		data[credential.MetaAllowedHosts] = summary.AllowedHosts
+	}
 	if f.Binding != uuid.Nil {
 		out.Token, err = s.deps.Vaults.StoreConnected(ctx, p, client, vaults.Connected{
 			Service: f.Ref.Service, Replaces: f.Replaces, ID: f.ID.String(), Data: data, Name: name, Detail: detail,

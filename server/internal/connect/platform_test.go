@@ -84,6 +84,9 @@ func TestConnectingAgainReplacesTheTokenAndAsksForMore(t *testing.T) {
 		if out.Token.ID != first.ID || out.Token.CreationID == first.CreationID || out.Token.DisplayName != "Work" || out.Token.Scope != "profile read write admin" {
 			t.Errorf("got %+v after %+v", out.Token, first)
 		}
+		if hosts := w.reveal("mine")["allowedHosts"]; !reflect.DeepEqual(hosts, []any{"https://api.example.com"}) {
+			t.Errorf("it may be sent to %v, want what was allowed before", hosts)
+		}
 		if now := w.reveal("mine")["refreshToken"]; now == old {
 			t.Error("the old refresh token is still there")
 		}

@@ -3,6 +3,7 @@ package connect_test
 import (
 	"net/http"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -73,6 +74,10 @@ func TestReconnectingReplacesTheWebhooksTokenAndKeepsItsNotes(t *testing.T) {
 		if second.ID != first.ID || second.CreationID == first.CreationID || second.DisplayName != "Work" || second.Notes != "for the robots" || len(second.Tags) != 1 ||
 			second.Scope != "profile read write" {
 			t.Errorf("got %+v after %+v", second, first)
+		}
+
+		if hosts := tv.Reveal("test")["allowedHosts"]; !reflect.DeepEqual(hosts, []any{"https://api.example.com"}) {
+			t.Errorf("it may be sent to %v, want what was allowed before", hosts)
 		}
 
 		// Replaced at the webhook while its owner was at the provider.

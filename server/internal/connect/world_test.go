@@ -65,7 +65,7 @@ func each(t *testing.T, body func(w *world)) {
 func settings(p *refreshtest.Provider) []providers.Setting {
 	c := p.Config()
 	return []providers.Setting{
-		{ID: "test", Name: "Test", Issuer: c.Issuer, ClientID: c.ClientID, ClientSecret: c.ClientSecret, Scopes: []string{"profile", "read"}},
+		{ID: "test", Name: "Test", Issuer: c.Issuer, ClientID: c.ClientID, ClientSecret: c.ClientSecret, Scopes: []string{"profile", "read"}, AllowedHosts: []string{"https://api.example.com"}},
 		{ID: "public", Name: "Public", Issuer: c.Issuer, ClientID: c.ClientID, Scopes: []string{"read"}},
 		{
 			ID: "plain", AuthorizationURL: c.AuthorizationURL, TokenURL: c.TokenURL, UserInfoURL: c.UserInfoURL,

@@ -3,6 +3,7 @@ package platform
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"strings"
 	"time"
 	"unicode"
@@ -11,6 +12,7 @@ import (
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/refresh"
 	"github.com/tvzero/tokenvault/server/internal/audit"
+	"github.com/tvzero/tokenvault/server/internal/custody"
 	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/webhook-sdk/credential"
 )
@@ -33,7 +35,8 @@ const (
 
 // StoreConnected is Store for what connecting an account brought: it takes the place
 // of the creation that it replaces, and of nothing else; empty: the name is to be
-// free. CONFLICT when there is another by now. detail goes into the record.
+// free. Hosts that its owner lets that one be sent to stay. CONFLICT when there is
+// another by now. detail goes into the record.
 func (s *Service) StoreConnected(ctx context.Context, p grants.Principal, client audit.Client, ref Ref, fields map[string]json.RawMessage, replaces, detail string) (models.Token, error) {
 	e := event(audit.Store, p, client, ref)
 	e.Detail = detail
@@ -47,6 +50,24 @@ func (s *Service) Borrow(ctx context.Context, p grants.Principal, client audit.C
 	return s.reveal(ctx, p, client, ref, detail, func(ctx context.Context, _ models.Token, c credential.Credential) error {
 		return use(ctx, c)
 	})
+}
+
+// withHosts is what is sealed in the place of old, with the hosts to which its owner
+// lets it be sent: they are his, and no provider's. What does not open is replaced
+// without.
+func (s *Service) withHosts(dek custody.DEK, old models.Token, sealed models.Credential, in incoming) ([]byte, error) {
+	there, err := s.unseal(dek, &old, &sealed)
+	if err != nil {
+		return in.secret, nil //nolint:nilerr // it is in the log, and about to go
+	}
+	hosts, has := there.Meta[credential.MetaAllowedHosts]
+	if _, given := in.data.Meta[credential.MetaAllowedHosts]; given || !has {
+		return in.secret, nil
+	}
+	c := in.data
+	c.Meta = maps.Clone(c.Meta)
+	c.Meta[credential.MetaAllowedHosts] = hosts
+	return c.Encode()
 }
 
 func unreadable(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }

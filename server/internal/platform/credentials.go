@@ -61,7 +61,9 @@ func (s *Service) store(ctx context.Context, p grants.Principal, e audit.Event, 
 		return models.Token{}, err
 	}
 	defer clear(in.secret)
-	in.over = over
+	if in.over = over; over != nil {
+		in.data = c
+	}
 	var token models.Token
 	err = s.deps.Audit.Do(ctx, e, func(ctx context.Context) error {
 		token, err = s.put(ctx, h, in)
@@ -79,8 +81,9 @@ type incoming struct {
 	token  models.Token // without ids and vault
 	notes  map[string]bool
 	secret []byte
-	copyOf string  // creation at a webhook that it is a copy of: it replaces nothing but such copies
-	over   *string // creation that alone may be replaced; nil: whatever has the name
+	copyOf string                // creation at a webhook that it is a copy of: it replaces nothing but such copies
+	over   *string               // creation that alone may be replaced; nil: whatever has the name
+	data   credential.Credential // with over: what secret encodes
 }
 
 // describe takes the readable part out of a credential. Display name, notes and
@@ -191,6 +194,9 @@ func (s *Service) replace(ctx context.Context, dek custody.DEK, old models.Token
 	was, err := s.deps.Credentials.Credential(ctx, old.AccountID, old.ID)
 	if err == nil && in.copyOf != "" {
 		err = s.copyAlready(dek, old, was, in.copyOf)
+	}
+	if err == nil && in.over != nil {
+		in.secret, err = s.withHosts(dek, old, was, in)
 	}
 	if err != nil {
 		return old, err

@@ -19,6 +19,7 @@ const (
 type facts struct {
 	name      string
 	manageURL string
+	hosts     []string         // of its API
 	server    refresh.Provider // endpoints, method, parameters; without id and client
 }
 
@@ -34,7 +35,7 @@ const (
 func factsOf(id string) facts {
 	switch id {
 	case google:
-		return facts{name: "Google", manageURL: "https://myaccount.google.com/connections", server: refresh.Provider{
+		return facts{name: "Google", manageURL: "https://myaccount.google.com/connections", hosts: []string{"https://www.googleapis.com"}, server: refresh.Provider{
 			Issuer:           "https://accounts.google.com",
 			AuthorizationURL: "https://accounts.google.com/o/oauth2/v2/auth",
 			TokenURL:         "https://oauth2.googleapis.com/token",
@@ -50,7 +51,7 @@ func factsOf(id string) facts {
 	case github:
 		// Tokens of an OAuth app do not expire and come without a refresh token; those of
 		// a GitHub App say when they do. There is no RFC 7009: its owner removes it there.
-		return facts{name: "GitHub", manageURL: "https://github.com/settings/applications", server: refresh.Provider{
+		return facts{name: "GitHub", manageURL: "https://github.com/settings/applications", hosts: []string{"https://api.github.com"}, server: refresh.Provider{
 			AuthorizationURL: "https://github.com/login/oauth/authorize",
 			TokenURL:         "https://github.com/login/oauth/access_token",
 			UserInfoURL:      "https://api.github.com/user",

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/tvzero/tokenvault/refresh"
@@ -36,6 +37,7 @@ type Setting struct {
 	ClientSecret        refresh.Secret // empty: a public client
 	AuthMethod          refresh.AuthMethod
 	Scopes              []string
+	AllowedHosts        []string // origins to which tokens that are new may be sent
 	AuthorizationParams map[string]string
 	DefaultLifetime     time.Duration
 }
@@ -63,12 +65,13 @@ type Registry struct {
 
 // A Summary is a provider for a list. It holds no secret.
 type Summary struct {
-	ID          string
-	Name        string // for people
-	Scopes      []string
-	HoldsSecret bool   // this server is a confidential client there
-	ManageURL   string // where a person sees and ends what was connected; empty: unknown
-	Problem     string // why it cannot be used at the moment, for an operator; empty: it can
+	ID           string
+	Name         string // for people
+	Scopes       []string
+	AllowedHosts []string // origins to which tokens that are new may be sent
+	HoldsSecret  bool     // this server is a confidential client there
+	ManageURL    string   // where a person sees and ends what was connected; empty: unknown
+	Problem      string   // why it cannot be used at the moment, for an operator; empty: it can
 }
 
 // New makes a registry, or returns everything that is wrong with its settings. It
@@ -185,8 +188,13 @@ func (e *entry) summary() Summary {
 	if name == "" {
 		name = e.setting.ID
 	}
+	hosts := e.setting.AllowedHosts
+	if hosts == nil {
+		hosts = e.known.hosts
+	}
 	return Summary{
-		ID: e.setting.ID, Name: name, Scopes: e.fixed().Scopes, HoldsSecret: e.setting.ClientSecret != "",
+		AllowedHosts: slices.Clone(hosts),
+		ID:           e.setting.ID, Name: name, Scopes: e.fixed().Scopes, HoldsSecret: e.setting.ClientSecret != "",
 		ManageURL: e.known.manageURL, Problem: e.problem(),
 	}
 }

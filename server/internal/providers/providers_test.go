@@ -72,7 +72,7 @@ func TestGitHubsTokensDoNotExpireAndCannotBeRevokedByRFC7009(t *testing.T) {
 	if p.DefaultLifetime != 0 || p.RevocationURL != "" || p.Issuer != "" || !slices.Equal(p.Scopes, []string{"repo", "read:org"}) {
 		t.Errorf("got %+v", p)
 	}
-	if s, ok := r.Describe("github"); !ok || s.Name != "GitHub" || s.ManageURL != "https://github.com/settings/applications" || !s.HoldsSecret {
+	if s, ok := r.Describe("github"); !ok || s.Name != "GitHub" || s.ManageURL != "https://github.com/settings/applications" || !s.HoldsSecret || !slices.Equal(s.AllowedHosts, []string{"https://api.github.com"}) {
 		t.Errorf("described as %+v, %t", s, ok)
 	}
 }

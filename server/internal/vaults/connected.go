@@ -136,7 +136,7 @@ func (s *Service) sendConnected(ctx context.Context, p grants.Principal, c *Cust
 	if err != nil {
 		return err
 	}
-	err = s.deps.Documents.Store(ctx, c.target(), ticket, in.Service, in.tokenData(old, found))
+	err = s.deps.Documents.Store(ctx, c.target(), ticket, in.Service, in.tokenData(old, item, found))
 	switch fault.CodeOf(err) {
 	case fault.Conflict:
 		return anotherToken(in.Service)
@@ -153,13 +153,19 @@ func anotherToken(service string) error {
 }
 
 // tokenData is what the webhook is given: what people wrote beside the token before
-// stays.
-func (in Connected) tokenData(old models.Token, replaces bool) map[string]any {
+// stays, and the hosts that they let it be sent to.
+func (in Connected) tokenData(old models.Token, item wire.StorageItem, replaces bool) map[string]any {
 	data := maps.Clone(in.Data)
 	data[metaConnected] = in.ID
 	name := in.Name
 	if replaces {
 		name = old.DisplayName
+		var meta struct {
+			Hosts texts `json:"allowedHosts"`
+		}
+		if json.Unmarshal(item.Meta, &meta) == nil && len(meta.Hosts) > 0 {
+			data[credential.MetaAllowedHosts] = meta.Hosts
+		}
 		if old.Notes != "" {
 			data[credential.MetaNotes] = old.Notes
 		}
