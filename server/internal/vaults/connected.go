@@ -92,18 +92,25 @@ func (s *Service) handOver(ctx context.Context, p grants.Principal, c *Custody, 
 	if err != nil {
 		return models.Token{}, err
 	}
+	var t models.Token
+	if found {
+		t, _ = indexed(item)
+	}
 	if !found || connectedBy(item) != in.ID {
+		before := t.CreationID
 		if err := s.sendConnected(ctx, p, c, in, item, found); err != nil {
 			return models.Token{}, err
 		}
 		if item, found, err = s.look(ctx, c, in.Service); err != nil {
 			return models.Token{}, err
 		}
+		if found {
+			t, _ = indexed(item)
+		}
+		if !found || t.CreationID == before {
+			return models.Token{}, fault.New(fault.Conflict, "The webhook said that it stored the token, and does not list it. Look into its log, and connect again.")
+		}
 	}
-	if !found {
-		return models.Token{}, fault.New(fault.Conflict, "The webhook said that it stored the token, and does not list it. Look into its log, and connect again.")
-	}
-	t, _ := indexed(item)
 	if t.SeenAt == nil { // a webhook that drops metadata that it does not know
 		seenNow(&t, seenConnected)
 	}

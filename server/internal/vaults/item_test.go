@@ -90,3 +90,18 @@ func FuzzIndexed(f *testing.F) {
 		}
 	})
 }
+
+func TestWhatAnItemSaysOfItsIssue(t *testing.T) {
+	t.Parallel()
+	for meta, want := range map[string]models.Token{
+		`{"subject": "ada", "scopes": ["read", "send"], "scope": "other"}`:   {Subject: "ada", Scope: "read send"},
+		`{"subject": 5, "scopes": "read", "scope": "read,send"}`:             {Scope: "read send"},
+		`{"subject": "a\u0000b", "scopes": [], "scope": "read  send read"}`:  {Subject: "ab", Scope: "read send"},
+		`{"scopes": ["a b", 5, "c\u0000", ""], "issuedAt": "2026-03-04 at"}`: {Scope: "a b"},
+	} {
+		got, ok := indexed(wire.StorageItem{Key: "x", Meta: json.RawMessage(meta)})
+		if !ok || got.Subject != want.Subject || got.Scope != want.Scope || got.IssuedAt != nil {
+			t.Errorf("%s: got %q, %q, %v; want %q, %q", meta, got.Subject, got.Scope, got.IssuedAt, want.Subject, want.Scope)
+		}
+	}
+}

@@ -149,6 +149,7 @@ func (s *Service) moveNow(ctx context.Context, p grants.Principal, tokenID uuid.
 	if err != nil {
 		return err
 	}
+	defer l.End(ctx)
 	parcel, err := pack(l)
 	if err != nil {
 		return err

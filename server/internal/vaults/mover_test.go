@@ -51,7 +51,7 @@ func newMover(t testing.TB, db *store.Store) *mover {
 		m.ring = ring
 		logger := slog.New(slog.DiscardHandler)
 		m.platform = platform.New(platform.Deps{
-			Accounts: steps{db, m.breaks}, Vaults: db, VaultKeys: db, GrantRows: db, Tokens: db, Agents: db, Credentials: db, Wraps: db, Escrows: db,
+			Accounts: steps{db, m.breaks}, Vaults: db, VaultKeys: db, GrantRows: db, Tokens: db, Agents: db, Credentials: db, Wraps: db, Escrows: db, Leases: db,
 			Holders: m, Audit: d.Audit, Keyring: ring, PlainHTTP: true, Gate: d.Gate, Now: time.Now, Random: rand.Reader, Logger: logger,
 		})
 		m.grants = grants.New(grants.Deps{
