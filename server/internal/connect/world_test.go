@@ -76,7 +76,10 @@ func settings(p *refreshtest.Provider) []providers.Setting {
 	}
 }
 
-func newWorld(t testing.TB, s *store.Store) *world {
+func newWorld(t testing.TB, s *store.Store) *world { t.Helper(); return newWorldWith(t, s) }
+
+// newWorldWith is newWorld with more providers.
+func newWorldWith(t testing.TB, s *store.Store, more ...providers.Setting) *world {
 	t.Helper()
 	text, err := custody.GenerateKeyring(rand.Reader)
 	if err != nil {
@@ -93,7 +96,7 @@ func newWorld(t testing.TB, s *store.Store) *world {
 	s.OnChange(gate.Changed)
 	logger := slog.New(slog.NewTextHandler(w.log, nil))
 	w.platform = platform.New(platform.Deps{
-		Accounts: s, Vaults: s, VaultKeys: s, GrantRows: s, Slots: s, Tokens: s, Agents: s, Credentials: s, Wraps: s, Escrows: s,
+		Accounts: s, Vaults: s, VaultKeys: s, GrantRows: s, Slots: s, Tokens: s, Agents: s, Credentials: s, Wraps: s, Escrows: s, Leases: s,
 		Signed: s, SignedVault: s, KeyCounts: s, PlainHTTP: true,
 		Holders: holders{w}, Audit: w.audit, Keyring: ring, Gate: gate, Now: w.clock.now, Random: rand.Reader, Logger: logger,
 	})
@@ -109,7 +112,7 @@ func newWorld(t testing.TB, s *store.Store) *world {
 	t.Cleanup(func() { hooks.CloseIdle(); guarded.CloseIdleConnections() })
 	client := refresh.NewClient(guarded, w.clock.now)
 	registry, err := providers.New(providers.Deps{
-		Settings: settings(w.provider), Discoverer: client, Now: w.clock.now, Logger: logger, AllowPrivate: true,
+		Settings: append(settings(w.provider), more...), Discoverer: client, Now: w.clock.now, Logger: logger, AllowPrivate: true,
 	})
 	if err != nil {
 		t.Fatal(err)
