@@ -106,7 +106,7 @@ func (a *App) services(keys *custody.Keyring) (err error) {
 	a.audit = audit.New(audit.Deps{Writer: a.store, Reader: a.store, Projector: a.store, Signer: keys, Now: time.Now, Logger: a.logger})
 	a.platform = platform.New(platform.Deps{
 		Accounts: a.store, Vaults: a.store, VaultKeys: a.store, GrantRows: a.store, Slots: a.store, Tokens: a.store, Agents: a.store,
-		Credentials: a.store, Wraps: a.store, Escrows: a.store,
+		Credentials: a.store, Wraps: a.store, Escrows: a.store, Leases: a.store,
 		Signed: a.store, SignedVault: a.store, KeyCounts: a.store, Holders: holders{a}, Audit: a.audit, Keyring: keys,
 		Minters: mint.Set{mint.GCP{AllowedTokenHosts: a.config.GCPTokenHosts}}, Client: a.outbound, PlainHTTP: a.config.AllowPrivateNetworks,
 		Gate: a.gate, Now: time.Now, Clock: a.store.Clock, Random: rand.Reader, Logger: a.logger,

@@ -21,7 +21,7 @@ import (
 // nothing. Preview says what would change. Only whom the vault was offered accepts.
 // NOT_FOUND, SCOPE_DENIED; CONFLICT when the offer has ended, who made it does not
 // open the vault as it was any more, or the vaults together have too many tokens;
-// VAULT_LOCKED; INVALID_KEY when p has ended meanwhile.
+// UNAVAILABLE when a token that would come along is being refreshed for too long; VAULT_LOCKED; INVALID_KEY when p has ended meanwhile.
 func (s *Service) Accept(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) error {
 	if err := mayLink(p); err != nil {
 		return err
@@ -38,7 +38,8 @@ func (s *Service) Accept(ctx context.Context, p grants.Principal, client audit.C
 		return err
 	}
 	return s.deps.Audit.Do(ctx, linkEvent(p, client, "accepted the vault of "+from.Label), func(ctx context.Context) error {
-		return s.again(func() error { return s.accept(ctx, p, e) })
+		patience := s.patience()
+		return s.again(func() error { return s.accept(ctx, p, e, patience) })
 	})
 }
 
@@ -47,6 +48,7 @@ type join struct {
 	escrow models.Escrow
 	before models.Grant // who accepts, before anything is locked
 	lock   []uuid.UUID  // grants
+	leases *hold        // of what is in the vault that is left
 
 	// Known once all is locked:
 	now    time.Time // the database's
@@ -62,7 +64,7 @@ func (j *join) clear() {
 }
 
 // accept tries once: models.ErrConflict when what it was going to lock has changed.
-func (s *Service) accept(ctx context.Context, p grants.Principal, e models.Escrow) error {
+func (s *Service) accept(ctx context.Context, p grants.Principal, e models.Escrow, patience time.Time) error {
 	j := &join{escrow: e}
 	defer j.clear()
 	var err error
@@ -72,6 +74,10 @@ func (s *Service) accept(ctx context.Context, p grants.Principal, e models.Escro
 	if j.lock, err = s.joining(ctx, j.before, e); err != nil {
 		return err
 	}
+	if j.leases, err = s.leaseLeft(ctx, j.before, patience); err != nil {
+		return err
+	}
+	defer j.leases.end(ctx)
 	var h *custody.Holder
 	defer func() {
 		if h != nil {
@@ -100,6 +106,19 @@ func (s *Service) accept(ctx context.Context, p grants.Principal, e models.Escro
 	return err
 }
 
+// leaseLeft takes the leases of what is in the vault that a grant opens: also a copy
+// must not be of a refresh token that is being used up.
+func (s *Service) leaseLeft(ctx context.Context, g models.Grant, patience time.Time) (*hold, error) {
+	if g.VaultID == nil {
+		return &hold{s: s}, nil
+	}
+	ids, err := s.refreshableIn(ctx, g.AccountID, *g.VaultID)
+	if err != nil {
+		return nil, err
+	}
+	return s.lease(ctx, g.AccountID, ids, patience)
+}
+
 // joining are the ids of the grants to lock before a grant leaves its vault: it, who
 // shares, and the agents that hold what moves.
 func (s *Service) joining(ctx context.Context, g models.Grant, e models.Escrow) ([]uuid.UUID, error) {
@@ -111,12 +130,21 @@ func (s *Service) joining(ctx context.Context, g models.Grant, e models.Escrow) 
 	return append(ids, agents...), err
 }
 
-// join locks vaults and escrow, after the grants, reads their state anew, and opens
-// the vaults.
+// join locks vaults, leases and escrow, after the grants, reads their state anew, and
+// opens the vaults.
 func (s *Service) join(ctx context.Context, p grants.Principal, h *custody.Holder, j *join) error {
 	shared, err := s.lockBoth(ctx, h.Grant(), j)
 	if err != nil {
 		return err
+	}
+	if j.left != nil {
+		ids, err := s.refreshableIn(ctx, j.left.AccountID, j.left.ID)
+		if err != nil {
+			return err
+		}
+		if err := j.leases.keep(ctx, ids...); err != nil {
+			return err
+		}
 	}
 	if j.escrow, j.now, err = s.lockOffer(ctx, p, j.escrow.ID, models.EscrowAccepted); err != nil {
 		return err

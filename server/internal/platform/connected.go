@@ -5,12 +5,10 @@ import (
 	"encoding/json"
 	"maps"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/tvzero/tokenvault/models"
-	"github.com/tvzero/tokenvault/refresh"
 	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/custody"
 	"github.com/tvzero/tokenvault/server/internal/grants"
@@ -77,24 +75,8 @@ func issuedTo(t *models.Token, meta map[string]any) {
 	if text, ok := meta[MetaSubject].(string); ok && len(text) <= maxSubject && !strings.ContainsFunc(text, unreadable) {
 		t.Subject = text
 	}
-	scopes := ""
-	if list, ok := meta[MetaScopes].([]any); ok {
-		words := make([]string, 0, len(list))
-		for _, scope := range list {
-			if text, ok := scope.(string); ok {
-				words = append(words, text)
-			}
-		}
-		scopes = strings.Join(words, " ")
-	} else if text, ok := meta[MetaScope].(string); ok {
-		scopes = text
-	}
-	if scopes = strings.Join(refresh.SplitScopes(scopes), " "); len(scopes) <= maxScopeText {
-		t.Scope = scopes
-	}
-	if text, ok := meta[MetaIssuedAt].(string); ok {
-		if at, err := time.Parse(time.RFC3339Nano, text); err == nil {
-			t.IssuedAt = models.StampPtr(at)
-		}
+	t.Scope = scopeHint(scopesOf(meta))
+	if at := issuedAt(meta); !at.IsZero() {
+		t.IssuedAt = models.StampPtr(at)
 	}
 }

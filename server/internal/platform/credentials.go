@@ -193,7 +193,10 @@ func (s *Service) create(ctx context.Context, dek custody.DEK, v models.Vault, t
 func (s *Service) replace(ctx context.Context, dek custody.DEK, old models.Token, in incoming) (models.Token, error) {
 	was, err := s.deps.Credentials.Credential(ctx, old.AccountID, old.ID)
 	if err == nil && in.copyOf != "" {
-		err = s.copyAlready(dek, old, was, in.copyOf)
+		var refreshed bool
+		if refreshed, err = s.copyAlready(dek, old, was, in); refreshed {
+			return old, nil
+		}
 	}
 	if err == nil && in.over != nil {
 		in.secret, err = s.withHosts(dek, old, was, in)

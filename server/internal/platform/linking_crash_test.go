@@ -74,7 +74,7 @@ func acceptUntilKilled() {
 	var issued late
 	d := platform.Deps{
 		Agents: s, Holders: &issued, Audit: &recorder{}, Keyring: ring, Gate: gate, Now: time.Now, Clock: s.Clock,
-		Random: rand.Reader, Logger: slog.New(slog.DiscardHandler),
+		Random: rand.Reader, Logger: slog.New(slog.DiscardHandler), Leases: s,
 	}
 	b.under(&d)
 	service := platform.New(d)

@@ -217,7 +217,7 @@ func (s *Service) Discard(ctx context.Context, p grants.Principal, client audit.
 
 // Restore brings a superseded credential back under a name that is free; "" is the
 // name that it has. Agents that were granted it keep it. CONFLICT when the name is
-// taken.
+// taken; UNAVAILABLE when it is being refreshed for too long.
 func (s *Service) Restore(ctx context.Context, p grants.Principal, client audit.Client, tokenID uuid.UUID, newName string) (models.Token, error) {
 	t, err := s.superseded(ctx, p, tokenID)
 	if err != nil {
@@ -245,6 +245,7 @@ func (s *Service) Restore(ctx context.Context, p grants.Principal, client audit.
 }
 
 func (s *Service) restore(ctx context.Context, h *custody.Holder, p grants.Principal, tokenID uuid.UUID, ref Ref) error {
+	patience := s.patience()
 	return s.again(func() error {
 		dek, v, err := s.openVault(ctx, h)
 		if err != nil {
@@ -255,6 +256,15 @@ func (s *Service) restore(ctx context.Context, h *custody.Holder, p grants.Princ
 		if err != nil {
 			return err
 		}
+		ids, err := s.refreshableOf(ctx, []models.Credential{{AccountID: v.AccountID, ID: tokenID}})
+		if err != nil {
+			return err
+		}
+		leases, err := s.lease(ctx, v.AccountID, ids, patience)
+		if err != nil {
+			return err
+		}
+		defer leases.end(ctx)
 		return s.deps.Accounts.InTx(ctx, func(ctx context.Context) error {
 			if err := s.unchanged(ctx, h, v, agents...); err != nil {
 				return err
@@ -269,6 +279,11 @@ func (s *Service) restore(ctx context.Context, h *custody.Holder, p grants.Princ
 			}
 			if !errors.Is(err, models.ErrNotFound) {
 				return err
+			}
+			if refreshable(t) {
+				if err := leases.keep(ctx, tokenID); err != nil {
+					return err
+				}
 			}
 			sealed, err := s.deps.Credentials.Credential(ctx, v.AccountID, tokenID)
 			if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -18,13 +19,18 @@ import (
 )
 
 // Leaving is a credential that is going to its owner's webhook, opened. Until Moved
-// it stays here as it is.
+// it stays here as it is, and is not refreshed: both would use up one refresh token.
 type Leaving struct {
 	Token models.Token
 	Data  credential.Credential
 
 	version int64
+	leases  *hold // nil: it cannot be refreshed
 }
+
+// End lets the credential be refreshed again, if it is still here. Call it when the
+// move has ended, however it did.
+func (l Leaving) End(ctx context.Context) { l.leases.end(ctx) }
 
 // Marker names this version of this credential. Metadata bears it on the way, so
 // that an interrupted move recognizes its own.
@@ -38,7 +44,8 @@ func (s *Service) Holds(ctx context.Context, p grants.Principal) ([]models.Token
 }
 
 // Leave opens a credential of p's vault that is to be moved. That it is, is the
-// caller's to record first. TOKEN_NOT_FOUND: it is not there any more. VAULT_LOCKED.
+// caller's to record first. End it. TOKEN_NOT_FOUND: it is not there any more;
+// VAULT_LOCKED; UNAVAILABLE: it is being refreshed for too long.
 func (s *Service) Leave(ctx context.Context, p grants.Principal, tokenID uuid.UUID) (Leaving, error) {
 	if err := user(p); err != nil {
 		return Leaving{}, err
@@ -51,7 +58,35 @@ func (s *Service) Leave(ctx context.Context, p grants.Principal, tokenID uuid.UU
 	if err := s.open(ctx, p.AccountID); err != nil {
 		return Leaving{}, err
 	}
-	return s.readByID(ctx, h, tokenID)
+	patience := s.patience()
+	var l Leaving
+	err = s.again(func() error {
+		l, err = s.readLeased(ctx, h, p.AccountID, tokenID, patience)
+		return err
+	})
+	return l, err
+}
+
+// readLeased opens a credential under its lease, if it can be refreshed.
+func (s *Service) readLeased(ctx context.Context, h *custody.Holder, accountID, tokenID uuid.UUID, patience time.Time) (Leaving, error) {
+	ids, err := s.refreshableOf(ctx, []models.Credential{{AccountID: accountID, ID: tokenID}})
+	if err != nil {
+		return Leaving{}, err
+	}
+	leases, err := s.lease(ctx, accountID, ids, patience)
+	if err != nil {
+		return Leaving{}, err
+	}
+	l, err := s.readByID(ctx, h, tokenID)
+	if err == nil && refreshable(l.Token) && len(leases.leases) == 0 {
+		err = fmt.Errorf("%w: the credential can be refreshed by now", models.ErrConflict)
+	}
+	if err != nil {
+		leases.end(ctx)
+		return Leaving{}, err
+	}
+	l.leases = leases
+	return l, nil
 }
 
 // readByID opens a credential of the holder's vault, also a superseded one.
@@ -129,7 +164,14 @@ func (s *Service) Moved(ctx context.Context, p grants.Principal, l Leaving, to m
 				return err
 			}
 			if sealed.Version != l.version {
-				return fault.New(fault.Conflict, "The credential was written while it was being moved. Move it again.")
+				return writtenMeanwhile(nil)
+			}
+			if refreshable(l.Token) {
+				if err := l.leases.keep(ctx, l.Token.ID); errors.Is(err, models.ErrConflict) {
+					return writtenMeanwhile(err) // or about to be
+				} else if err != nil {
+					return err
+				}
 			}
 			if err := s.follow(ctx, l.Token, to, concerned); err != nil {
 				return err
@@ -137,6 +179,10 @@ func (s *Service) Moved(ctx context.Context, p grants.Principal, l Leaving, to m
 			return s.deps.Credentials.DeleteCredential(ctx, p.AccountID, l.Token.ID)
 		})
 	})
+}
+
+func writtenMeanwhile(cause error) error {
+	return fault.Wrap(cause, fault.Conflict, "The credential was written while it was being moved. Move it again.")
 }
 
 // lockOwn locks the holder's grant and the vault that it opens, in a transaction.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
+	"time"
 
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/audit"
@@ -108,26 +109,45 @@ func sameKind(t, from models.Token) error {
 	return nil
 }
 
-// copyAlready refuses to put what comes back over another token of its name.
-func (s *Service) copyAlready(dek custody.DEK, old models.Token, sealed models.Credential, marker string) error {
+// copyAlready refuses to put what comes back over another token of its name. It says
+// whether the copy was refreshed here since: then it stays.
+func (s *Service) copyAlready(dek custody.DEK, old models.Token, sealed models.Credential, in incoming) (refreshed bool, err error) {
 	there, err := s.unseal(dek, &old, &sealed)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if there.Meta[MetaMovedBack] != marker {
-		return fault.New(fault.Conflict, "This session's vault has another token named %q. Rename or delete that one first.", old.ServiceName)
+	if there.Meta[MetaMovedBack] != in.copyOf {
+		return false, fault.New(fault.Conflict, "This session's vault has another token named %q. Rename or delete that one first.", old.ServiceName)
 	}
-	return nil
+	return newer(there, in.token.IssuedAt), nil
 }
 
-// compare opens what was stored and holds it against what was given.
+// newer reports whether tokens were issued after those of a time; nil: it is unknown.
+func newer(c credential.Credential, than *time.Time) bool {
+	at := models.Stamp(issuedAt(c.Meta))
+	return issued(c.Type) && !at.IsZero() && (than == nil || at.After(*than))
+}
+
+// compare opens what was stored and holds it against what was given. What was refreshed
+// here since it was copied is other, and is the one that counts.
 func (s *Service) compare(ctx context.Context, h *custody.Holder, t models.Token, given credential.Credential) error {
 	kept, err := s.readByID(ctx, h, t.ID)
 	if err != nil {
 		return err
 	}
+	if kept.Data.Meta[MetaMovedBack] == given.Meta[MetaMovedBack] && newer(kept.Data, issuedIn(given)) {
+		return nil
+	}
 	if kept.Data.Type != given.Type || !maps.Equal(kept.Data.Secrets, given.Secrets) {
 		return fault.New(fault.Conflict, "The token was written by somebody else at the same time. Nothing was deleted at the webhook; try again.")
+	}
+	return nil
+}
+
+// issuedIn is since when a credential's tokens are; nil: unknown.
+func issuedIn(c credential.Credential) *time.Time {
+	if at := issuedAt(c.Meta); !at.IsZero() {
+		return models.StampPtr(at)
 	}
 	return nil
 }

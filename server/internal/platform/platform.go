@@ -7,7 +7,7 @@
 // opens it. The package knows neither HTTP nor webhooks, and keeps no key longer
 // than a call.
 //
-// Locks are taken in one order: agents, grants by id, then vaults by id, then escrows.
+// Locks are taken in one order: agents, grants by id, then vaults by id, then leases by id, then escrows; rows of credentials and tokens last.
 package platform
 
 import (
@@ -178,6 +178,7 @@ type Deps struct {
 	Credentials Credentials
 	Wraps       Wraps
 	Escrows     Escrows
+	Leases      Leases
 	Signed      SignedRows      // for Run
 	SignedVault SignedVaultRows // for Run
 	KeyCounts   KeyCounts       // for KeyUse

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -14,16 +15,21 @@ import (
 
 // Settle does what is due in the holder's vault, after a revocation or whenever
 // somebody is here who opens it: a new generation of its key, or new epochs for
-// credentials that an agent lost. It opens a transaction of its own; until it has
-// succeeded, the marks stay.
+// credentials that an agent lost. It opens a transaction of its own, after refreshes
+// that are under way; until it has succeeded, the marks stay. UNAVAILABLE: a refresh
+// takes too long.
 func (s *Service) Settle(ctx context.Context, h *custody.Holder) error {
+	return s.settleUntil(ctx, h, s.patience())
+}
+
+func (s *Service) settleUntil(ctx context.Context, h *custody.Holder, patience time.Time) error {
 	if h.Grant().VaultID == nil {
 		return nil
 	}
-	return s.again(func() error { return s.settle(ctx, h) })
+	return s.again(func() error { return s.settle(ctx, h, patience) })
 }
 
-func (s *Service) settle(ctx context.Context, h *custody.Holder) error {
+func (s *Service) settle(ctx context.Context, h *custody.Holder, patience time.Time) error {
 	dek, v, err := s.openVault(ctx, h)
 	if errors.Is(err, errNoVault) {
 		return nil
@@ -40,6 +46,15 @@ func (s *Service) settle(ctx context.Context, h *custody.Holder) error {
 	if err != nil {
 		return err
 	}
+	ids, err := s.resealed(ctx, v, due)
+	if err != nil {
+		return err
+	}
+	leases, err := s.lease(ctx, v.AccountID, ids, patience)
+	if err != nil {
+		return err
+	}
+	defer leases.end(ctx)
 	return s.deps.Accounts.InTx(ctx, func(ctx context.Context) error {
 		if err := s.unchanged(ctx, h, v, concerned...); err != nil {
 			return err
@@ -60,6 +75,13 @@ func (s *Service) settle(ctx context.Context, h *custody.Holder) error {
 		if !within(needed, concerned) {
 			return fmt.Errorf("%w: others use vault %s by now", models.ErrConflict, v.ID)
 		}
+		ids, err := s.resealed(ctx, now, due)
+		if err != nil {
+			return err
+		}
+		if err := leases.keep(ctx, ids...); err != nil {
+			return err
+		}
 		if now.RotationDueAt != nil {
 			return s.rotate(ctx, h, dek, now)
 		}
@@ -77,9 +99,9 @@ func (s *Service) settle(ctx context.Context, h *custody.Holder) error {
 }
 
 // settleAfter is Settle for a request that was about something else: that has
-// succeeded, and what is due stays due.
+// succeeded, waits for nobody, and what is due stays due.
 func (s *Service) settleAfter(ctx context.Context, h *custody.Holder) {
-	if err := s.Settle(ctx, h); err != nil {
+	if err := s.settleUntil(ctx, h, time.Time{}); err != nil {
 		s.deps.Logger.Warn("platform: new keys that are due could not be made; the next request that opens the vault tries again",
 			"account", h.Grant().AccountID, "error", err)
 	}
@@ -92,6 +114,14 @@ func within(ids, others []uuid.UUID) bool {
 		among[id] = true
 	}
 	return !slices.ContainsFunc(ids, func(id uuid.UUID) bool { return !among[id] })
+}
+
+// resealed are those of the tokens which settling seals anew that can be refreshed.
+func (s *Service) resealed(ctx context.Context, v models.Vault, due []models.Credential) ([]uuid.UUID, error) {
+	if v.RotationDueAt != nil {
+		return s.refreshableIn(ctx, v.AccountID, v.ID)
+	}
+	return s.refreshableOf(ctx, due)
 }
 
 // concerned are the ids of the grants that settling writes keys of: those to lock
