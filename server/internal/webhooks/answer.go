@@ -83,6 +83,10 @@ func repeatedID(out any) string {
 		return said.RequestID
 	case *listPage:
 		return said.RequestID
+	case *wire.RefreshNotifyResponse:
+		return said.RequestID
+	case *wire.RefreshResponse:
+		return said.RequestID
 	}
 	return ""
 }

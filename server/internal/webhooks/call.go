@@ -21,15 +21,26 @@ type failure struct {
 	retry bool // 5xx, timeout, connection failure
 }
 
+// A request is a signed POST that is harmless to be carried out twice: an answer that
+// was lost is asked for again.
+type request struct {
+	path  string
+	limit int64                      // of the answer, in bytes
+	body  func(requestID string) any // for one attempt, around its request id
+	hush  bool                       // what the webhook says of a refusal is for nobody
+}
+
 // signed makes a signed POST, up to three times, and decodes the answer into out.
-// body builds the request for one attempt around its request id. It must be
-// harmless to be carried out twice: an answer that was lost is asked for again.
 func (c *Client) signed(ctx context.Context, t Target, path string, limit int64, body func(requestID string) any, out any) error {
+	return c.call(ctx, t, request{path: path, limit: limit, body: body}, out)
+}
+
+func (c *Client) call(ctx context.Context, t Target, r request, out any) error {
 	if t.Secret.IsZero() {
 		return fault.New(fault.WebhookNotConfigured, "No webhook is bound. Bind one first.")
 	}
 	for attempt := 0; ; attempt++ {
-		failed := c.attempt(ctx, t, path, limit, body, out)
+		failed := c.attempt(ctx, t, r, out)
 		if failed == nil {
 			return nil
 		}
@@ -37,7 +48,7 @@ func (c *Client) signed(ctx context.Context, t Target, path string, limit int64,
 			return failed.fault
 		}
 		c.logger.InfoContext(ctx, "webhook call failed and is made again",
-			"attempt", attempt+1, "path", path, "error", clip(failed.fault.Error(), 500))
+			"attempt", attempt+1, "path", r.path, "error", clip(failed.fault.Error(), 500))
 		if err := c.wait(ctx, backoff[attempt]); err != nil {
 			return fault.Wrap(err, failed.fault.Code, "%s", failed.fault.Message)
 		}
@@ -45,9 +56,9 @@ func (c *Client) signed(ctx context.Context, t Target, path string, limit int64,
 }
 
 // attempt is one signed call with a timestamp, request id and signature of its own.
-func (c *Client) attempt(ctx context.Context, t Target, path string, limit int64, body func(string) any, out any) *failure {
+func (c *Client) attempt(ctx context.Context, t Target, r request, out any) *failure {
 	id := c.requestID()
-	raw, err := json.Marshal(body(id))
+	raw, err := json.Marshal(r.body(id))
 	if err != nil {
 		return &failure{fault: fault.From(err)}
 	}
@@ -56,11 +67,14 @@ func (c *Client) attempt(ctx context.Context, t Target, path string, limit int64
 	}
 	header := jsonHeader()
 	wire.Sign(header, t.Secret, raw, id, c.now())
-	answer, failed := c.send(ctx, http.MethodPost, t.BaseURL+path, header, raw, limit)
+	answer, failed := c.send(ctx, http.MethodPost, t.BaseURL+r.path, header, raw, r.limit)
 	if failed != nil {
 		return failed
 	}
-	if answer.status/100 != 2 {
+	if !answer.success() {
+		if r.hush {
+			answer.hush()
+		}
 		return answer.refusal(true)
 	}
 	return answer.decode(id, out)

@@ -37,6 +37,15 @@ func StatusOf(err error) int {
 	return 0
 }
 
+// codeOf returns the webhook's own error code behind err, empty when it gave none.
+func codeOf(err error) wire.ErrorCode {
+	var e *AnswerError
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return ""
+}
+
 // unreachable turns an error of the transport into a failure. Its words never
 // name addresses: they would say what is in the server's own network.
 func (c *Client) unreachable(ctx context.Context, err error) *failure {

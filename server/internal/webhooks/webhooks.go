@@ -7,8 +7,9 @@
 // depth whose content type is JSON. Failures are faults with a sentence for the
 // owner of the webhook: what it did wrong and what to do.
 //
-// The package speaks of metadata, and has no method that could read a token's secret
-// fields; Store alone hands one over. It knows neither accounts nor storage; who calls gives it a Target.
+// The package speaks of metadata, and has no method that could read an access token or
+// any other secret field, but for one: RefreshGet, which webhooks serve only if their
+// operator permits it. Store and RefreshUpdate hand secrets over. It knows neither accounts nor storage; who calls gives it a Target.
 package webhooks
 
 import (
