@@ -58,7 +58,7 @@ func AuthMethods() []string { return []string{"client_secret_basic", "client_sec
 
 var (
 	providerID = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
-	scopeToken = regexp.MustCompile("^[!#-\\[\\]-~]+$") // RFC 6749 section 3.3
+	scopeToken = regexp.MustCompile(`^[!#-\[\]-~]+$`) // RFC 6749 section 3.3
 	hostname   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$`)
 )
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/google/uuid"
 )
@@ -43,7 +44,7 @@ func (k *Keyring) SealConnectState(random io.Reader, accountID, grantID uuid.UUI
 	if err != nil {
 		return "", err
 	}
-	return base64.RawURLEncoding.EncodeToString(append(sealed, text...)), nil
+	return base64.RawURLEncoding.EncodeToString(slices.Concat(sealed, text)), nil
 }
 
 // OpenConnectState opens what SealConnectState sealed. Every failure is ErrOpen: not
