@@ -217,6 +217,12 @@ func TestWhatAWebhookDoesNotSayOfACredentialStaysKnown(t *testing.T) {
 		said.ExpiresAt, said.IssuedAt, said.Scope = farAway(), longAgo(2), "read"
 		got = sync(said)
 		same(t, "said anew", []any{got.Scope, got.IssuedAt}, []any{"read", longAgo(2)})
+		said.ExpiresAt, start = other, models.Stamp(time.Now())
+		got = sync(said)
+		if got.IssuedAt == nil || got.IssuedAt.Before(start) {
+			t.Fatalf("renewed, and said to be as old as before: got %v, want when that was noticed, after %v", got.IssuedAt, start)
+		}
+		same(t, "said once more", sync(said), got)
 		got = sync(refreshable("2", farAway()))
 		same(t, "replaced", []any{got.Subject, got.Scope, got.IssuedAt}, []any{"", "", (*time.Time)(nil)})
 	})

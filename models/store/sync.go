@@ -242,16 +242,23 @@ func merged(old models.Token, known bool, found models.Token, now time.Time) (mo
 }
 
 // fill completes what a webhook did not say of a credential with what is known of it.
-// New tokens of the same credential show in another expiry.
+// New tokens of the same credential show in another expiry: they were issued later than
+// those before, and a webhook that still tells of the first is not believed, since a
+// lifetime that grows with every refresh makes each due sooner, in the end at once.
 func fill(found *models.Token, old models.Token, now time.Time) {
 	found.Subject = cmp.Or(found.Subject, old.Subject)
 	found.Scope = cmp.Or(found.Scope, old.Scope)
+	later := old.IssuedAt == nil || found.IssuedAt != nil && found.IssuedAt.After(*old.IssuedAt)
 	switch {
-	case found.IssuedAt != nil:
 	case sameTime(found.ExpiresAt, old.ExpiresAt):
-		found.IssuedAt = old.IssuedAt
+		if !later {
+			found.IssuedAt = old.IssuedAt
+		}
+	case found.IssuedAt != nil && later:
 	case found.ExpiresAt != nil && found.ExpiresAt.After(now):
 		found.IssuedAt = &now
+	default:
+		found.IssuedAt = nil
 	}
 }
 
