@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -95,9 +96,14 @@ func (h *hook) now() time.Time {
 }
 
 // client waits by moving the clock.
-func (h *hook) client(timeout time.Duration) *webhooks.Client {
+func (h *hook) client(timeout time.Duration) *webhooks.Client { return h.clientOf(timeout, nil) }
+
+// loggingClient is a patient client with a log.
+func (h *hook) loggingClient(log *slog.Logger) *webhooks.Client { return h.clientOf(patient, log) }
+
+func (h *hook) clientOf(timeout time.Duration, log *slog.Logger) *webhooks.Client {
 	return webhooks.New(webhooks.Options{
-		AllowPrivate: true, Timeout: timeout, Now: h.now,
+		AllowPrivate: true, Timeout: timeout, Now: h.now, Logger: log,
 		Wait: func(ctx context.Context, d time.Duration) error {
 			h.mu.Lock()
 			defer h.mu.Unlock()

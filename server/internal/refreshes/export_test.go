@@ -1,0 +1,30 @@
+package refreshes
+
+import (
+	"context"
+	"time"
+
+	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/refresh"
+	"github.com/tvzero/tokenvault/server/internal/vaults"
+)
+
+// PlaceOf is a token as the engine sees it.
+func (s *Service) PlaceOf(t models.Token, c *vaults.Custody, p refresh.Provider) refresh.Place {
+	return &place{s: s, a: attemptOf(dueOf(t), c), provider: p}
+}
+
+// DeliverDue is one look at the outbox.
+func (s *Service) DeliverDue(ctx context.Context) error {
+	_, err := s.deliverDue(ctx)
+	return err
+}
+
+// LookSoon is until something is looked at again that its owner may change.
+const LookSoon = lookSoon
+
+// ReadMeta reads what stands beside a refresh token.
+func ReadMeta(from map[string]any) (provider, creation string, sequence int64, expires time.Time, scopes []string) {
+	m := readMeta(from)
+	return m.provider, m.creation, m.sequence, m.expires, m.scopes
+}
