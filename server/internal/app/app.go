@@ -11,19 +11,24 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	jitter "math/rand/v2"
 	"net"
 	"net/http"
 	"time"
 
 	"github.com/tvzero/tokenvault/models/store"
+	"github.com/tvzero/tokenvault/refresh"
 	"github.com/tvzero/tokenvault/server/internal/accounts"
 	"github.com/tvzero/tokenvault/server/internal/agents"
 	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/cache"
 	"github.com/tvzero/tokenvault/server/internal/config"
+	"github.com/tvzero/tokenvault/server/internal/connect"
 	"github.com/tvzero/tokenvault/server/internal/custody"
 	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/platform"
+	"github.com/tvzero/tokenvault/server/internal/providers"
+	"github.com/tvzero/tokenvault/server/internal/refreshes"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 	"github.com/tvzero/tokenvault/server/internal/webhooks"
 	"github.com/tvzero/tokenvault/webhook-sdk/mint"
@@ -32,28 +37,40 @@ import (
 
 // App is a server: one replica. Make it with New, then call Run once.
 type App struct {
-	config   config.Config
-	logger   *slog.Logger
-	store    *store.Store
-	gate     *cache.Gate
-	audit    *audit.Service
-	grants   *grants.Service
-	accounts *accounts.Service
-	platform *platform.Service
-	vaults   *vaults.Service
-	agents   *agents.Service
-	webhooks *webhooks.Client
-	outbound *http.Client // for minting: to addresses that a credential names
-	listener net.Listener
-	metrics  net.Listener // nil: none
-	http     *http.Server
-	seams    seams
+	config    config.Config
+	logger    *slog.Logger
+	store     *store.Store
+	gate      *cache.Gate
+	audit     *audit.Service
+	grants    *grants.Service
+	accounts  *accounts.Service
+	platform  *platform.Service
+	vaults    *vaults.Service
+	agents    *agents.Service
+	webhooks  *webhooks.Client
+	providers *providers.Registry
+	engine    *refresh.Engine // of platform vaults
+	refreshes *refreshes.Service
+	connect   *connect.Service
+	outbound  *http.Client // for minting: to addresses that a credential names
+	upstream  *http.Client // to providers, which an operator chose
+	listener  net.Listener
+	metrics   net.Listener // nil: none
+	http      *http.Server
+	seams     seams
 }
 
 // Limits of a call that turns a raw credential into a token.
 const (
 	mintTimeout = 10 * time.Second
 	mintMaxBody = 1 << 20 // bytes
+)
+
+// A provider's answer is limited by package refresh, in time and size, more tightly
+// than by these.
+const (
+	providerTimeout = 30 * time.Second
+	providerMaxBody = 2 << 20 // bytes
 )
 
 // seams are what tests put in the place of the world. Zero fields are the world.
@@ -75,6 +92,7 @@ func newApp(ctx context.Context, c config.Config, logger *slog.Logger, world sea
 	}
 	a := &App{config: c, logger: logger, gate: cache.NewGate(time.Now), seams: world}
 	a.outbound = netguard.Policy{AllowPrivate: c.AllowPrivateNetworks, Timeout: mintTimeout, MaxBody: mintMaxBody}.Client()
+	a.upstream = netguard.Policy{AllowPrivate: c.AllowPrivateNetworks, Timeout: providerTimeout, MaxBody: providerMaxBody}.Client()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.close())
@@ -83,7 +101,9 @@ func newApp(ctx context.Context, c config.Config, logger *slog.Logger, world sea
 	if err := a.listenOn(ctx); err != nil {
 		return nil, err
 	}
-	if a.store, err = store.Open(ctx, store.Options{URL: c.DatabaseURL, Logger: logger}); err != nil {
+	if a.store, err = store.Open(ctx, store.Options{
+		URL: c.DatabaseURL, Logger: logger, RefreshDue: refreshes.DueOf(time.Now, jitter.Float64),
+	}); err != nil {
 		return nil, fmt.Errorf("TOKENVAULT_DATABASE_URL: %w", err)
 	}
 	if err := a.store.Migrate(ctx); err != nil {
@@ -104,10 +124,15 @@ func newApp(ctx context.Context, c config.Config, logger *slog.Logger, world sea
 // services makes the services, lowest first.
 func (a *App) services(keys *custody.Keyring) (err error) {
 	a.audit = audit.New(audit.Deps{Writer: a.store, Reader: a.store, Projector: a.store, Signer: keys, Now: time.Now, Logger: a.logger})
+	client := refresh.NewClient(a.upstream, time.Now)
+	if a.providers, err = a.newProviders(client); err != nil {
+		return err
+	}
+	a.engine = refresh.New(refresh.Deps{Client: client, Now: time.Now, Logger: a.logger})
 	a.platform = platform.New(platform.Deps{
 		Accounts: a.store, Vaults: a.store, VaultKeys: a.store, GrantRows: a.store, Slots: a.store, Tokens: a.store, Agents: a.store,
 		Credentials: a.store, Wraps: a.store, Escrows: a.store, Leases: a.store,
-		Signed: a.store, SignedVault: a.store, KeyCounts: a.store, Holders: holders{a}, Audit: a.audit, Keyring: keys,
+		Signed:     a.store, SignedVault: a.store, KeyCounts: a.store, Holders: holders{a}, Audit: a.audit, Keyring: keys,
 		Minters: mint.Set{mint.GCP{AllowedTokenHosts: a.config.GCPTokenHosts}}, Client: a.outbound, PlainHTTP: a.config.AllowPrivateNetworks,
 		Gate: a.gate, Now: time.Now, Clock: a.store.Clock, Random: rand.Reader, Logger: a.logger,
 	})
@@ -134,7 +159,34 @@ func (a *App) services(keys *custody.Keyring) (err error) {
 		Store: a.store, GrantStore: a.store, Grants: a.grants, GrantRows: a.store, Vaults: a.vaults, Platform: a.platform, Audit: a.audit,
 		Keys: keys, Gate: a.gate, Now: time.Now, Random: rand.Reader, Logger: a.logger,
 	})
+	a.refreshes = refreshes.New(refreshes.Deps{
+		Leases: a.store, Outbox: a.store, Index: a.store, Webhooks: a.webhooks, Vaults: a.vaults, Providers: a.providers, Client: client,
+		Audit: a.audit, Logger: a.logger, Now: time.Now, Limits: refreshes.Limits{Drain: refreshDrain},
+	})
+	a.connect = connect.New(connect.Deps{
+		Providers: a.providers, Client: client, HTTP: a.upstream, Vaults: a.vaults, Platform: a.platform, Keyring: keys, Used: a.store,
+		Audit: a.audit, PublicURL: a.config.PublicURL, Now: time.Now, Random: rand.Reader, Logger: a.logger,
+	})
 	return nil
+}
+
+// newProviders makes the registry of what the operator set up.
+func (a *App) newProviders(discoverer providers.Discoverer) (*providers.Registry, error) {
+	settings := make([]providers.Setting, len(a.config.Providers))
+	for i, p := range a.config.Providers {
+		settings[i] = providers.Setting{
+			ID: p.ID, Name: p.Name, Issuer: p.Issuer, AuthorizationURL: p.AuthorizationURL, TokenURL: p.TokenURL, RevocationURL: p.RevocationURL,
+			UserInfoURL: p.UserInfoURL, ClientID: p.ClientID, ClientSecret: refresh.Secret(p.ClientSecret), AuthMethod: refresh.AuthMethod(p.AuthMethod),
+			Scopes: p.Scopes, AllowedHosts: p.AllowedHosts, AuthorizationParams: p.AuthorizationParams, DefaultLifetime: p.DefaultLifetime,
+		}
+	}
+	registry, err := providers.New(providers.Deps{
+		Settings: settings, Discoverer: discoverer, Now: time.Now, Logger: a.logger, AllowPrivate: a.config.AllowPrivateNetworks,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the configured providers: %w", err)
+	}
+	return registry, nil
 }
 
 // holders is grants for platform, which is made first: the two need each other, for

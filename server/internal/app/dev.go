@@ -72,6 +72,7 @@ type devStage struct {
 	logger  *slog.Logger
 	server  *App
 	webhook *http.Server
+	handler *webhook.Webhook
 	google  *devTokenEndpoint
 	account *rsa.PrivateKey // of the sample service account
 	files   *storage.File
@@ -116,12 +117,11 @@ func (d *devStage) start(ctx context.Context, c *devCommand) <-chan error {
 		return fail(fmt.Errorf("the webhook: %w\nAnother address: tokenvault dev --webhook-listen 127.0.0.1:9080", err))
 	}
 	d.webhookURL = "http://" + listener.Addr().String()
-	handler, err := d.newWebhook()
-	if err != nil {
+	if d.handler, err = d.newWebhook(); err != nil {
 		_ = listener.Close()
 		return fail(err)
 	}
-	d.webhook = webhook.Server("", handler)
+	d.webhook = webhook.Server("", d.handler)
 	go func() {
 		if err := d.webhook.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			ended <- err
@@ -153,6 +153,9 @@ func (d *devStage) stop() error {
 	var errs []error
 	if d.webhook != nil {
 		errs = append(errs, d.webhook.Shutdown(ctx))
+	}
+	if d.handler != nil {
+		errs = append(errs, d.handler.Close()) // a refresh outlives the request that caused it
 	}
 	if d.files != nil {
 		errs = append(errs, d.files.Close())

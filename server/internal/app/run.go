@@ -15,9 +15,13 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/web"
 )
 
-// drainTime is how long running requests may take once the server is told to
-// stop; with what follows it ends within 10 seconds.
-const drainTime = 7 * time.Second
+// Once the server is told to stop, running requests and running refreshes may take so
+// long; with what follows it ends within 10 seconds. A refresh whose provider has
+// answered is to be stored, or its tokens are lost.
+const (
+	drainTime    = 7 * time.Second
+	refreshDrain = 9 * time.Second
+)
 
 func newHTTPServer(h http.Handler) *http.Server {
 	return &http.Server{
@@ -37,7 +41,7 @@ func (a *App) Run(ctx context.Context) error {
 	base, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var loops sync.WaitGroup
-	failed := make(chan error, 7)
+	failed := make(chan error, 9)
 	start := func(name string, run func(context.Context) error) {
 		loops.Go(func() {
 			if err := run(base); err != nil {
@@ -50,6 +54,16 @@ func (a *App) Run(ctx context.Context) error {
 	start("grants", a.grants.Run)
 	start("platform vaults", a.platform.Run)
 	start("database listener", a.listen)
+	start("providers", a.discover)
+	// Refreshes end first: what they do at their end rests on all of these.
+	due, endRefreshes := context.WithCancel(base)
+	defer endRefreshes()
+	var refreshing sync.WaitGroup
+	refreshing.Go(func() {
+		if err := a.refreshes.Run(due); err != nil {
+			failed <- fmt.Errorf("refreshes: %w", err)
+		}
+	})
 
 	servers := []*http.Server{a.http}
 	serve := func(s *http.Server, l net.Listener) {
@@ -72,6 +86,9 @@ func (a *App) Run(ctx context.Context) error {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
+	endRefreshes()
+	landing, cancelLanding := context.WithTimeout(context.WithoutCancel(ctx), refreshDrain)
+	defer cancelLanding()
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
 	for _, s := range servers {
@@ -80,9 +97,21 @@ func (a *App) Run(ctx context.Context) error {
 			_ = s.Close()
 		}
 	}
+	refreshing.Wait()
+	if late := a.engine.Wait(landing); late != nil {
+		a.logger.Error("refreshes are cut off that may have new tokens in memory; those are lost", "error", late)
+	}
 	stop()
 	loops.Wait()
 	return errors.Join(err, a.close())
+}
+
+// discover keeps knowing where the endpoints of providers are.
+func (a *App) discover(ctx context.Context) error {
+	if err := a.providers.Run(ctx); ctx.Err() == nil {
+		return err
+	}
+	return nil
 }
 
 // listen keeps the caches honest: they are used only while every change that
@@ -107,6 +136,7 @@ func (a *App) listen(ctx context.Context) error {
 // close ends what New opened.
 func (a *App) close() error {
 	a.outbound.CloseIdleConnections()
+	a.upstream.CloseIdleConnections()
 	var errs []error
 	for _, l := range []net.Listener{a.listener, a.metrics} {
 		if l != nil {
