@@ -34,27 +34,46 @@ func (s *Service) Release(ctx context.Context, key string, c audit.Client, servi
 	// been told that it holds. So unless nothing at all has changed, the decision is
 	// made again.
 	if s.deps.Gate.Unchanged(before) {
-		return s.hand(ctx, &r, c)
+		return s.hand(ctx, key, &r, c)
 	}
-	refused, err = s.decide(ctx, key, &r)
-	if err != nil {
+	if err := s.decideAgain(ctx, key, &r, c); err != nil {
 		return Released{}, err
 	}
-	if refused != nil {
-		return Released{}, cmp.Or(s.record(ctx, &r, c, refused), refused)
+	return s.hand(ctx, key, &r, c)
+}
+
+// decideAgain makes a decision anew that has been recorded as a release.
+func (s *Service) decideAgain(ctx context.Context, key string, r *request, c audit.Client) error {
+	refused, err := s.decide(ctx, key, r)
+	if err != nil {
+		return err
 	}
-	return s.hand(ctx, &r, c)
+	if refused != nil {
+		return cmp.Or(s.record(ctx, r, c, refused), refused)
+	}
+	return nil
 }
 
 // hand gives the agent what was decided and recorded: the credential, opened with
-// its own key, or the way to the webhook. That it cannot is on record as well.
-func (s *Service) hand(ctx context.Context, r *request, c audit.Client) (Released, error) {
+// its own key, or the way to the webhook. That it cannot is on record as well. When it
+// had to wait for a refresh, the owner may have revoked or locked meanwhile.
+func (s *Service) hand(ctx context.Context, key string, r *request, c audit.Client) (Released, error) {
 	if !r.granted.Platform {
 		return s.redirect(r)
 	}
-	credential, err := s.deps.Platform.ReleaseTo(ctx, r.principal, r.granted.Grant.TokenID)
+	tokenID := r.granted.Grant.TokenID
+	credential, waited, err := s.deps.Platform.ReleaseTo(ctx, r.principal, tokenID, r.granted.Grant.RefreshPolicy)
 	if err != nil {
 		return Released{}, cmp.Or(s.record(ctx, r, c, err), err)
+	}
+	if waited {
+		if err := s.decideAgain(ctx, key, r, c); err != nil {
+			return Released{}, err
+		}
+		if r.granted.Grant.TokenID != tokenID {
+			err := fault.New(fault.Conflict, "Another token was granted under this name meanwhile. Ask again.")
+			return Released{}, cmp.Or(s.record(ctx, r, c, err), error(err))
+		}
 	}
 	return Released{Credential: credential}, nil
 }

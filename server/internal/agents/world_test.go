@@ -105,9 +105,9 @@ func (n noPlatform) Entrust(context.Context, *custody.Holder, uuid.UUID, *models
 }
 func (noPlatform) Withdraw(context.Context, uuid.UUID, uuid.UUID, uuid.UUID) error { return nil }
 func (noPlatform) Settle(context.Context, *custody.Holder) error                   { return nil }
-func (n noPlatform) ReleaseTo(context.Context, grants.Principal, uuid.UUID) (json.RawMessage, error) {
+func (n noPlatform) ReleaseTo(context.Context, grants.Principal, uuid.UUID, models.RefreshPolicy) (json.RawMessage, bool, error) {
 	n.t.Error("a webhook's token was asked of the platform")
-	return nil, nil
+	return nil, false, nil
 }
 
 func (v *vault) View(ctx context.Context, account, id uuid.UUID) (vaults.TokenView, error) {

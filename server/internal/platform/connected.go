@@ -45,7 +45,7 @@ func (s *Service) StoreConnected(ctx context.Context, p grants.Principal, client
 // in its owner's name. That is on record as a reveal, with detail, before it opens; use
 // keeps nothing of it. TOKEN_NOT_FOUND, VAULT_LOCKED.
 func (s *Service) Borrow(ctx context.Context, p grants.Principal, client audit.Client, ref Ref, detail string, use func(ctx context.Context, c credential.Credential) error) error {
-	return s.reveal(ctx, p, client, ref, detail, func(ctx context.Context, _ models.Token, c credential.Credential) error {
+	return s.reveal(ctx, p, client, ref, detail, s.readAsItIs, func(ctx context.Context, _ models.Token, c credential.Credential) error {
 		return use(ctx, c)
 	})
 }

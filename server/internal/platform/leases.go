@@ -16,8 +16,8 @@ import (
 )
 
 // Leases are the rights to refresh a credential, or to move it or seal it anew, which
-// one has at a time; and what came of refreshing. None but HoldLease and FinishLease
-// may be called inside a transaction, and those two must be.
+// one has at a time; and what came of refreshing. Leases are taken outside of
+// transactions, and held inside.
 type Leases interface {
 	TakeLease(ctx context.Context, accountID, tokenID uuid.UUID, ttl time.Duration) (models.Lease, error)
 	// TakeLeases takes all or none: then it says until when others have some.

@@ -4,8 +4,9 @@
 // A session, an API key or an OAuth client opens its whole vault; an agent opens
 // only credentials that were wrapped to it. What somebody loses is at once out of
 // their reach in the database, and gets new keys as soon as somebody is here who
-// opens it. The package knows neither HTTP nor webhooks, and keeps no key longer
-// than a call.
+// opens it. A token that is due is refreshed when it is read, with the reader's key. The
+// package knows neither HTTP nor webhooks, and keeps no key longer than a call, or than
+// the refresh that one has caused.
 //
 // Locks are taken in one order: agents, grants by id, then vaults by id, then leases by id, then escrows; rows of credentials and tokens last.
 package platform
@@ -15,6 +16,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -179,9 +181,12 @@ type Deps struct {
 	Wraps       Wraps
 	Escrows     Escrows
 	Leases      Leases
-	Signed      SignedRows      // for Run
-	SignedVault SignedVaultRows // for Run
-	KeyCounts   KeyCounts       // for KeyUse
+	Engine      Engine                      // nil: tokens are not refreshed
+	Providers   Providers                   // nil: none
+	ConnectURL  func(t models.Token) string // where an owner connects a token's account again; nil: nowhere
+	Signed      SignedRows                  // for Run
+	SignedVault SignedVaultRows             // for Run
+	KeyCounts   KeyCounts                   // for KeyUse
 	Holders     Holders
 	Audit       Recorder
 	Keyring     *custody.Keyring
@@ -200,11 +205,16 @@ type Service struct {
 	deps   Deps
 	known  *cache.Cache[agentCredential, *held]
 	locked *cache.Cache[uuid.UUID, bool] // accounts' kill switches
+
+	aloft  sync.Mutex
+	places map[uuid.UUID]*place // tokens that are being refreshed
 }
 
 // New makes the service.
 func New(d Deps) *Service {
-	return &Service{deps: d, known: cache.New[agentCredential, *held](d.Gate), locked: cache.New[uuid.UUID, bool](d.Gate)}
+	return &Service{
+		deps: d, known: cache.New[agentCredential, *held](d.Gate), locked: cache.New[uuid.UUID, bool](d.Gate), places: map[uuid.UUID]*place{},
+	}
 }
 
 func (s *Service) now() time.Time { return models.Stamp(s.deps.Now()) }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -22,6 +23,7 @@ type agentCredential struct{ grantID, tokenID uuid.UUID }
 // key. It is shared between requests: nobody changes it.
 type held struct {
 	locked bool
+	near   time.Time // from when on it may be due for a refresh; zero: never
 	token  models.Token
 	sealed models.Credential
 	keys   []models.CredentialKey
@@ -30,33 +32,39 @@ type held struct {
 // ReleaseTo opens a credential with an agent's own key, and returns what its webhook
 // would have answered, as JSON: the fields without the refresh token, a TOTP secret's current
 // code, a minted token of a raw credential. Whether the agent may have it, and that
-// this is on record, is the caller's business; that it can is here. NO_GRANT when
-// nothing was wrapped to this key; TOKEN_NOT_FOUND; VAULT_LOCKED.
-func (s *Service) ReleaseTo(ctx context.Context, p grants.Principal, tokenID uuid.UUID) (json.RawMessage, error) {
+// this is on record, is the caller's business; that it can is here. A token that is due
+// is refreshed first, unless policy forbids it. waited: for that, so that the caller's
+// decision may be out of date. NO_GRANT when nothing was wrapped to this key;
+// TOKEN_NOT_FOUND; VAULT_LOCKED; of a token that has expired, REFRESH_FAILED and
+// REAUTHORIZATION_REQUIRED.
+func (s *Service) ReleaseTo(ctx context.Context, p grants.Principal, tokenID uuid.UUID, policy models.RefreshPolicy) (answer json.RawMessage, waited bool, err error) {
 	if p.Kind != models.GrantAgentKey {
-		return nil, fault.New(fault.ScopeDenied, "Only an agent's key is given credentials here.")
+		return nil, false, fault.New(fault.ScopeDenied, "Only an agent's key is given credentials here.")
 	}
 	h, err := s.deps.Holders.RememberedKeys(ctx, p)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer h.Clear()
 	key := agentCredential{p.GrantID, tokenID}
 	known, ok := s.known.Get(key)
 	if !ok {
 		if known, err = s.loadHeld(ctx, p.AccountID, key); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
-	answer, err := s.openHeld(ctx, h, known)
+	if !known.near.IsZero() && !s.deps.Now().Before(known.near) {
+		return s.releaseNear(ctx, h, known, key, &reader{principal: p, never: policy == models.RefreshNever})
+	}
+	answer, err = s.openHeld(ctx, h, known)
 	if code := fault.CodeOf(err); code == fault.Internal || code == fault.NoGrant {
 		// It does not open: what was read may have been replaced a moment ago.
 		if known, err = s.loadHeld(ctx, p.AccountID, key); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		answer, err = s.openHeld(ctx, h, known)
 	}
-	return answer, err
+	return answer, false, err
 }
 
 func (s *Service) loadHeld(ctx context.Context, accountID uuid.UUID, key agentCredential) (*held, error) {
@@ -69,6 +77,9 @@ func (s *Service) loadHeld(ctx context.Context, accountID uuid.UUID, key agentCr
 		k.token, k.sealed, k.keys, err = s.deps.Credentials.CredentialForAgent(ctx, accountID, key.grantID, key.tokenID)
 		if errors.Is(err, models.ErrNotFound) {
 			return nil, tokenGone(err)
+		}
+		if s.deps.Engine != nil {
+			k.near = nearExpiry(k.token)
 		}
 		return k, unavailable(err)
 	})
@@ -98,23 +109,11 @@ func unavailable(err error) error {
 	return fault.Wrap(err, fault.Unavailable, "The database cannot be reached at the moment. Try again shortly.")
 }
 
-// openHeld opens a credential by the wrap of the agent's slot, or else by the one to
-// its grant, which it then keeps under its slot.
+// openHeld opens a credential for an agent.
 func (s *Service) openHeld(ctx context.Context, h *custody.Holder, k *held) (json.RawMessage, error) {
-	if k.locked {
-		return nil, vaultLocked()
-	}
-	row := k.keyFor(int64(h.Slot()))
-	if row == nil {
-		return nil, notEntrusted(k.token)
-	}
-	sender, err := s.sender(ctx, row.AccountID, row.SenderID)
+	cek, row, err := s.keyOf(ctx, h, k)
 	if err != nil {
 		return nil, err
-	}
-	cek, err := h.OpenCredentialKey(row, sender)
-	if err != nil {
-		return nil, s.damaged(err, "key of credential", k.sealed.ID)
 	}
 	defer cek.Clear()
 	secret, err := cek.Open(&k.token, &k.sealed)
@@ -122,7 +121,31 @@ func (s *Service) openHeld(ctx context.Context, h *custody.Holder, k *held) (jso
 		return nil, s.damaged(err, "credential", k.sealed.ID)
 	}
 	defer clear(secret)
-	answer, err := credential.ReleaseEncoded(ctx, secret, s.toAgent(k.token))
+	return s.answerAgent(ctx, h, &k.token, cek, row, secret)
+}
+
+// keyOf opens a credential's key by the wrap of the agent's slot, or else by the one to
+// its grant. The caller clears it.
+func (s *Service) keyOf(ctx context.Context, h *custody.Holder, k *held) (custody.CEK, *models.CredentialKey, error) {
+	if k.locked {
+		return custody.CEK{}, nil, vaultLocked()
+	}
+	row := k.keyFor(int64(h.Slot()))
+	if row == nil {
+		return custody.CEK{}, nil, notEntrusted(k.token)
+	}
+	sender, err := s.sender(ctx, row.AccountID, row.SenderID)
+	if err != nil {
+		return custody.CEK{}, nil, err
+	}
+	cek, err := h.OpenCredentialKey(row, sender)
+	return cek, row, s.damaged(err, "key of credential", k.sealed.ID)
+}
+
+// answerAgent is the answer to an agent that has opened a credential, whose key it
+// then keeps under its slot.
+func (s *Service) answerAgent(ctx context.Context, h *custody.Holder, t *models.Token, cek custody.CEK, row *models.CredentialKey, secret []byte) (json.RawMessage, error) {
+	answer, err := credential.ReleaseEncoded(ctx, secret, s.toAgent(*t))
 	if err != nil {
 		return nil, refusedRelease(err)
 	}

@@ -16,11 +16,12 @@ import (
 
 // Reveal opens a credential of p's vault for its owner: the fields as they were
 // stored, with the refresh token; of a TOTP secret the current code, of a raw
-// credential a minted token. It is on record before it opens. TOKEN_NOT_FOUND,
-// VAULT_LOCKED.
+// credential a minted token. It is on record before it opens, and a token that is due
+// is refreshed first. TOKEN_NOT_FOUND, VAULT_LOCKED; of a token that has expired,
+// REFRESH_FAILED and REAUTHORIZATION_REQUIRED.
 func (s *Service) Reveal(ctx context.Context, p grants.Principal, client audit.Client, ref Ref) (map[string]any, error) {
 	var out map[string]any
-	err := s.reveal(ctx, p, client, ref, "", func(ctx context.Context, t models.Token, c credential.Credential) (err error) {
+	err := s.reveal(ctx, p, client, ref, "", s.readFresh, func(ctx context.Context, t models.Token, c credential.Credential) (err error) {
 		out, err = s.shown(ctx, t, c)
 		return err
 	})
@@ -31,14 +32,17 @@ func (s *Service) Reveal(ctx context.Context, p grants.Principal, client audit.C
 // the token is of another type.
 func (s *Service) TOTPCode(ctx context.Context, p grants.Principal, client audit.Client, ref Ref) (totp.Code, error) {
 	var code totp.Code
-	err := s.reveal(ctx, p, client, ref, "one-time code", func(_ context.Context, _ models.Token, c credential.Credential) (err error) {
+	err := s.reveal(ctx, p, client, ref, "one-time code", s.readAsItIs, func(_ context.Context, _ models.Token, c credential.Credential) (err error) {
 		code, err = credential.TOTPCode(c, s.deps.Now())
 		return refusedRelease(err)
 	})
 	return code, err
 }
 
-func (s *Service) reveal(ctx context.Context, p grants.Principal, client audit.Client, ref Ref, detail string,
+// reading is how a credential is opened for its owner.
+type reading func(ctx context.Context, by *reader, h *custody.Holder, ref Ref) (*look, error)
+
+func (s *Service) reveal(ctx context.Context, p grants.Principal, client audit.Client, ref Ref, detail string, read reading,
 	use func(ctx context.Context, t models.Token, c credential.Credential) error,
 ) error {
 	if _, err := s.Token(ctx, p, ref); err != nil {
@@ -59,11 +63,18 @@ func (s *Service) reveal(ctx context.Context, p grants.Principal, client audit.C
 		if err := s.open(ctx, p.AccountID); err != nil {
 			return err
 		}
-		t, c, err := s.read(ctx, h, ref)
+		by := &reader{principal: p, client: client}
+		l, err := read(ctx, by, h, ref)
 		if err != nil {
 			return err
 		}
-		return use(ctx, t, c)
+		defer l.clear()
+		if by.waited {
+			if err := s.open(ctx, p.AccountID); err != nil {
+				return err
+			}
+		}
+		return use(ctx, l.token, l.credential)
 	})
 	if err == nil {
 		s.settleAfter(ctx, h)
@@ -71,10 +82,19 @@ func (s *Service) reveal(ctx context.Context, p grants.Principal, client audit.C
 	return err
 }
 
-// read opens a credential of the holder's vault.
-func (s *Service) read(ctx context.Context, h *custody.Holder, ref Ref) (models.Token, credential.Credential, error) {
-	var token models.Token
-	var opened credential.Credential
+// readFresh has a credential refreshed that is due.
+func (s *Service) readFresh(ctx context.Context, by *reader, h *custody.Holder, ref Ref) (*look, error) {
+	return s.fresh(ctx, by, func(ctx context.Context) (*look, error) { return s.lookAsOwner(ctx, h, ref) })
+}
+
+// readAsItIs does not.
+func (s *Service) readAsItIs(ctx context.Context, _ *reader, h *custody.Holder, ref Ref) (*look, error) {
+	return s.lookAsOwner(ctx, h, ref)
+}
+
+// lookAsOwner opens a credential of the holder's vault.
+func (s *Service) lookAsOwner(ctx context.Context, h *custody.Holder, ref Ref) (*look, error) {
+	l := &look{}
 	err := s.again(func() error {
 		dek, v, err := s.openVault(ctx, h)
 		if errors.Is(err, errNoVault) {
@@ -90,10 +110,10 @@ func (s *Service) read(ctx context.Context, h *custody.Holder, ref Ref) (models.
 			if err := s.unchanged(ctx, h, v); err != nil {
 				return err
 			}
-			if token, err = s.deps.Tokens.TokenByRef(ctx, v.AccountID, v.ID, ref.Owner, ref.Bridge, ref.Service, ref.Scheme); err != nil {
+			if l.token, err = s.deps.Tokens.TokenByRef(ctx, v.AccountID, v.ID, ref.Owner, ref.Bridge, ref.Service, ref.Scheme); err != nil {
 				return err
 			}
-			sealed, err = s.deps.Credentials.Credential(ctx, v.AccountID, token.ID)
+			sealed, err = s.deps.Credentials.Credential(ctx, v.AccountID, l.token.ID)
 			return err
 		})
 		if errors.Is(err, models.ErrNotFound) {
@@ -102,24 +122,37 @@ func (s *Service) read(ctx context.Context, h *custody.Holder, ref Ref) (models.
 		if err != nil {
 			return err
 		}
-		opened, err = s.unseal(dek, &token, &sealed)
+		l.credential, l.cek, err = s.unsealed(dek, &l.token, &sealed)
 		return err
 	})
-	return token, opened, err
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
 }
 
 // unseal opens a credential with its vault's key.
 func (s *Service) unseal(dek custody.DEK, t *models.Token, sealed *models.Credential) (credential.Credential, error) {
+	c, cek, err := s.unsealed(dek, t, sealed)
+	cek.Clear()
+	return c, err
+}
+
+// unsealed is unseal that also returns the credential's own key. The caller clears it.
+func (s *Service) unsealed(dek custody.DEK, t *models.Token, sealed *models.Credential) (credential.Credential, custody.CEK, error) {
 	vaultID, generation := dek.Vault()
 	if sealed.VaultID != vaultID || sealed.Generation != generation || t.VaultID != vaultID {
-		return credential.Credential{}, s.damaged(custody.ErrOpen, "credential", sealed.ID)
+		return credential.Credential{}, custody.CEK{}, s.damaged(custody.ErrOpen, "credential", sealed.ID)
 	}
 	cek, err := dek.CEK(sealed.ID, sealed.Epoch)
 	if err != nil {
-		return credential.Credential{}, err
+		return credential.Credential{}, cek, err
 	}
-	defer cek.Clear()
-	return s.decode(cek, t, sealed)
+	c, err := s.decode(cek, t, sealed)
+	if err != nil {
+		cek.Clear()
+	}
+	return c, cek, err
 }
 
 // decode opens a credential with its own key.
