@@ -3,6 +3,7 @@ package oidc
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"time"
 )
 
 // Fate is what became of an answer of the token endpoint.
@@ -25,7 +26,16 @@ type Call struct {
 	Status       int    `json:"status"`       // of HTTP, also if the answer never left
 	Error        string `json:"error"`        // RFC 6749 §5.2; empty: it succeeded
 	Fate         Fate   `json:"fate"`
+
+	Received Moment `json:"received"` // when its headers had arrived
+	Worked   Moment `json:"worked"`   // when its work was done: of a refresh that succeeded, when the token was rotated
 }
+
+// Moment is a time of the provider's clock, in milliseconds since 1970. It is the machine's.
+type Moment int64
+
+// Time is the moment as a time.
+func (m Moment) Time() time.Time { return time.UnixMilli(int64(m)) }
 
 // Hash is how a refresh token is called in the record of calls: SHA-256, in hexadecimal.
 func Hash(token string) string {

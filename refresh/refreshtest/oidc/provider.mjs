@@ -19,6 +19,7 @@ lines.once('close', () => process.exit(0));
 const entries = new Map(); // "Model:id" to what is stored
 const families = new Map(); // id of a grant to the keys of the tokens that came of it
 const revoked = new Set(); // keys of tokens whose family was revoked
+const used = new Map(); // keys of tokens to when they were rotated, in milliseconds
 
 class Memory {
   constructor(model) { this.model = model; }
@@ -47,7 +48,10 @@ class Memory {
 
   async destroy(id) { entries.delete(this.key(id)); }
 
-  async consume(id) { entries.get(this.key(id)).consumed = Math.floor(Date.now() / 1000); }
+  async consume(id) {
+    entries.get(this.key(id)).consumed = Math.floor(Date.now() / 1000);
+    used.set(this.key(id), Date.now());
+  }
 
   async revokeByGrantId(grantId) {
     for (const key of families.get(grantId) ?? []) {
@@ -96,6 +100,7 @@ function watched(count) {
 
 // record notes every call of the token endpoint when its work is done, that is, when a rotation has happened.
 async function record(ctx, next) {
+  const received = Date.now();
   let socketClosed = false;
   ctx.res.once('close', () => { socketClosed = true; });
   await next();
@@ -110,6 +115,8 @@ async function record(ctx, next) {
     status: ctx.status,
     error: ctx.body?.error ?? '',
     fate: 'pending',
+    received,
+    worked: (ctx.body?.refresh_token && used.get(`RefreshToken:${presented}`)) || Date.now(),
   };
   calls.push(call);
 
