@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/models/store"
 	"github.com/tvzero/tokenvault/refresh"
 	"github.com/tvzero/tokenvault/server/internal/accounts"
@@ -131,7 +132,8 @@ func (a *App) services(keys *custody.Keyring) (err error) {
 	a.engine = refresh.New(refresh.Deps{Client: client, Now: time.Now, Logger: a.logger})
 	a.platform = platform.New(platform.Deps{
 		Accounts: a.store, Vaults: a.store, VaultKeys: a.store, GrantRows: a.store, Slots: a.store, Tokens: a.store, Agents: a.store,
-		Credentials: a.store, Wraps: a.store, Escrows: a.store, Leases: a.store,
+		Credentials: a.store, Wraps: a.store, Escrows: a.store, Leases: a.store, Engine: a.engine, Providers: a.providers,
+		ConnectURL: func(t models.Token) string { return a.connect.ConnectURL(t) }, // which is made later
 		Signed:     a.store, SignedVault: a.store, KeyCounts: a.store, Holders: holders{a}, Audit: a.audit, Keyring: keys,
 		Minters: mint.Set{mint.GCP{AllowedTokenHosts: a.config.GCPTokenHosts}}, Client: a.outbound, PlainHTTP: a.config.AllowPrivateNetworks,
 		Gate: a.gate, Now: time.Now, Clock: a.store.Clock, Random: rand.Reader, Logger: a.logger,
