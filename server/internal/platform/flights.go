@@ -49,7 +49,7 @@ func (s *Service) board(ctx context.Context, t models.Token, cek custody.CEK, by
 	defer s.aloft.Unlock()
 	p := s.places[t.ID]
 	if p == nil {
-		p = &place{s: s, accountID: t.AccountID, tokenID: t.ID, by: by, keys: map[int64]custody.CEK{}}
+		p = newPlace(s, t, by)
 		s.places[t.ID] = p
 	}
 	p.bring(cek)

@@ -36,6 +36,10 @@ type place struct {
 	flights [2]*flight // see board; under the service's lock
 }
 
+func newPlace(s *Service, t models.Token, by audit.Event) *place {
+	return &place{s: s, accountID: t.AccountID, tokenID: t.ID, by: by, keys: map[int64]custody.CEK{}}
+}
+
 // bring takes a copy of a reader's key, unless there is one.
 func (p *place) bring(cek custody.CEK) {
 	p.mu.Lock()

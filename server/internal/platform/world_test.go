@@ -141,12 +141,16 @@ type recorder struct {
 	mu     sync.Mutex
 	events []audit.Event
 	away   error
-	during func() // runs when an event has been recorded
+	refuse func(e audit.Event) error // nil: nothing
+	during func()                    // runs when an event has been recorded
 }
 
 func (r *recorder) Record(_ context.Context, e audit.Event) error {
 	r.mu.Lock()
 	err, during := r.away, r.during
+	if r.refuse != nil && err == nil {
+		err = r.refuse(e)
+	}
 	if err == nil {
 		r.events = append(r.events, e)
 	}
