@@ -62,7 +62,7 @@ func (s *Service) finish(ctx context.Context, a *attempt, h held, r result) {
 	case refresh.RetryAt:
 		row.RetryAt = &r.outcome.At
 	}
-	s.end(ctx, h, row)
+	s.end(ctx, h, row, minPause)
 	s.counts.end(Ended{Path: r.path, Provider: s.label(a.provider), Kind: r.outcome.Kind, Reason: r.outcome.Reason})
 	s.record(ctx, a, r)
 	if r.resync {
@@ -73,12 +73,12 @@ func (s *Service) finish(ctx context.Context, a *attempt, h held, r result) {
 // finishTime is for what follows an attempt, in all.
 const finishTime = 15 * time.Second
 
-// end writes what came of a lease's work and gives it back. A lease that was lost is
+// end writes what came of a lease's work, to be due again after a pause at least, and gives it back. A lease that was lost is
 // no failure: whoever has it now, or replaced the token, knows better.
-func (s *Service) end(ctx context.Context, h held, row models.Refresh) {
+func (s *Service) end(ctx context.Context, h held, row models.Refresh, pause time.Duration) {
 	// Not in the database's past, whatever this replica's clock says: it would be due at once, for ever.
 	if row.DueAt != nil {
-		if soonest := h.databaseNow(s.now()).Add(minPause); row.DueAt.Before(soonest) {
+		if soonest := h.databaseNow(s.now()).Add(pause); row.DueAt.Before(soonest) {
 			row.DueAt = &soonest
 		}
 	}
@@ -97,10 +97,12 @@ func (s *Service) postpone(ctx context.Context, h held, known models.Refresh, re
 		DueAt: &at, Attempts: known.Attempts, Outcome: known.Outcome, Reason: known.Reason, Path: known.Path,
 		TriedAt: known.TriedAt, RetryAt: known.RetryAt,
 	}
+	pause := turnPause
 	if reason != "" {
 		row.Outcome, row.Reason, row.RetryAt = string(refresh.RetryAt), string(reason), &at
+		pause = minPause
 	}
-	s.end(ctx, h, row)
+	s.end(ctx, h, row, pause)
 }
 
 // renew brings the index up to date, if it still speaks of the same credential:

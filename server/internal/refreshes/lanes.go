@@ -2,6 +2,7 @@ package refreshes
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 
 const (
 	slowPace  = 2 * time.Second  // a webhook whose refreshes take longer is slow
+	fastPace  = time.Second / 2  // one whose refreshes take no longer is fast
 	queueTime = 10 * time.Second // a lane takes as many refreshes as it can do in that time
 	maxLane   = 128              // but no more
 	maxSpread = 15 * time.Minute // what a lane has no room for is spread over at most that
@@ -94,8 +96,7 @@ func (l *lanes) Add(j *job, now time.Time) (later time.Time, added bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	one := l.lane(j.host)
-	room := max(l.limits.PerWebhook, min(maxLane, int(float64(l.limits.PerWebhook)*float64(queueTime)/float64(one.pace))))
-	if len(one.queue) >= room {
+	if len(one.queue) >= l.share(one) {
 		return l.later(one, now), false
 	}
 	if one.queue = append(one.queue, j); len(one.queue) == 1 {
@@ -103,6 +104,16 @@ func (l *lanes) Add(j *job, now time.Time) (later time.Time, added bool) {
 	}
 	l.queued++
 	return time.Time{}, true
+}
+
+// share is how many jobs may wait in a lane: what it can do soon and, unless it is
+// known to be fast, not so many that a few lanes leave no room for others.
+func (l *lanes) share(one *lane) int {
+	most := min(maxLane, int(float64(l.limits.PerWebhook)*float64(queueTime)/float64(one.pace)))
+	if one.pace > fastPace {
+		most = min(most, l.limits.Queued/4)
+	}
+	return max(l.limits.PerWebhook, most)
 }
 
 // later is when the lane may have room for one more, not before a time.
@@ -245,17 +256,30 @@ func (l *lanes) Enter(ctx context.Context, host string) (leave func(), err error
 	}
 }
 
-// Drain takes all jobs that wait.
-func (l *lanes) Drain() []*job {
+// Drop takes those of the jobs that wait of which that is so.
+func (l *lanes) Drop(is func(*job) bool) []*job {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var all []*job
+	var dropped []*job
 	for _, one := range l.ring {
-		all = append(all, one.queue...)
-		one.queue = nil
+		one.queue = slices.DeleteFunc(one.queue, func(j *job) bool {
+			if !is(j) {
+				return false
+			}
+			dropped = append(dropped, j)
+			return true
+		})
 	}
-	l.ring, l.queued = nil, 0
-	return all
+	l.ring = slices.DeleteFunc(l.ring, func(one *lane) bool { return len(one.queue) == 0 })
+	l.queued -= len(dropped)
+	return dropped
+}
+
+// Later is when a job that waited in vain may have a chance.
+func (l *lanes) Later(j *job, now time.Time) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.later(l.lane(j.host), now)
 }
 
 // load is what Stats says.

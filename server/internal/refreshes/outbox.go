@@ -154,7 +154,7 @@ func (s *Service) clearUndelivered(ctx context.Context, a *attempt) {
 		return
 	}
 	row.Reason = ""
-	s.end(ctx, h, row)
+	s.end(ctx, h, row, minPause)
 }
 
 func (s *Service) discard(ctx context.Context, a *attempt, e models.OutboxEntry) error {

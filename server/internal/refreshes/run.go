@@ -73,11 +73,14 @@ func (s *Service) loop(ctx, jobs context.Context) {
 		case <-s.freed:
 		case <-timer.C:
 			look = true
+			for _, j := range s.lanes.Drop(s.isLate) { // of webhooks that take their time: others need the room
+				s.giveBack(jobs, j, s.lanes.Later(j, s.now()))
+			}
 		case <-ctx.Done():
 		}
 	}
-	for _, j := range s.lanes.Drain() {
-		s.giveBack(jobs, j)
+	for _, j := range s.lanes.Drop(func(*job) bool { return true }) {
+		s.giveBack(jobs, j, s.now())
 	}
 }
 
@@ -129,16 +132,18 @@ func (s *Service) admit(ctx context.Context, j *job) {
 		j.provider = j.due.Provider
 	}
 	if later, added := s.lanes.Add(j, now); !added {
-		s.counts.deferred.Add(1)
-		s.postpone(ctx, s.heldBy(j), j.due.Refresh, "", later)
+		s.giveBack(ctx, j, later)
 	}
 }
 
-// giveBack makes a job due again at once, for any replica.
-func (s *Service) giveBack(ctx context.Context, j *job) {
+// giveBack makes a job due again that was not begun, for any replica.
+func (s *Service) giveBack(ctx context.Context, j *job, at time.Time) {
 	s.counts.deferred.Add(1)
-	s.postpone(ctx, s.heldBy(j), j.due.Refresh, "", s.now())
+	s.postpone(ctx, s.heldBy(j), j.due.Refresh, "", at)
 }
+
+// isLate reports whether too little of a claim is left for a refresh.
+func (s *Service) isLate(j *job) bool { return s.heldBy(j).left(s.now()) < s.limits.LeaseTime }
 
 // do does a job that has a place, and gives the place back.
 func (s *Service) do(ctx context.Context, j *job) {
@@ -156,8 +161,8 @@ func (s *Service) do(ctx context.Context, j *job) {
 		s.postpone(ctx, s.heldBy(j), j.due.Refresh, ReasonUnreachable, retryAt)
 		return
 	}
-	if s.heldBy(j).left(began) < s.limits.LeaseTime {
-		s.giveBack(ctx, j)
+	if s.isLate(j) {
+		s.giveBack(ctx, j, began)
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.limits.LeaseTime+finishTime)

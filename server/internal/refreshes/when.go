@@ -8,11 +8,12 @@ import (
 )
 
 const (
-	minPause = 5 * time.Second  // between two refreshes of a token
-	minLook  = 30 * time.Second // until a token is looked at again that its webhook does not find due yet
-	look     = 24 * time.Hour   // until something that nobody can do anything about is looked at again
-	lookSoon = 15 * time.Minute // until something that its owner may change at any time is
-	longest  = 10 * 365 * 24 * time.Hour
+	minPause  = 5 * time.Second  // between two refreshes of a token
+	turnPause = time.Second      // until one is claimed again whose turn did not come
+	minLook   = 30 * time.Second // until a token is looked at again that its webhook does not find due yet
+	look      = 24 * time.Hour   // until something that nobody can do anything about is looked at again
+	lookSoon  = 15 * time.Minute // until something that its owner may change at any time is
+	longest   = 10 * 365 * 24 * time.Hour
 )
 
 // DueOf returns what store.Options.RefreshDue wants: when a token that a webhook

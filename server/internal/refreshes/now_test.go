@@ -1,0 +1,203 @@
+package refreshes_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/refresh"
+	"github.com/tvzero/tokenvault/refresh/refreshtest"
+	"github.com/tvzero/tokenvault/server/internal/audit"
+	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/server/internal/refreshes"
+	"github.com/tvzero/tokenvault/server/internal/vaults"
+	"github.com/tvzero/tokenvault/webhook-sdk/wire"
+)
+
+var client = audit.Client{Address: "192.0.2.1", RequestID: "r1"}
+
+// fresh stores tokens at a real webhook that live for another hour.
+func (o *owner) fresh(service string) models.Token {
+	o.t.Helper()
+	tokens := o.provider.Issue("repo")
+	expires := time.Now().Add(time.Hour).Truncate(time.Second)
+	meta := o.tv.Store(service, map[string]any{
+		"tokenType": "OAuth", "provider": "test", "accessToken": string(tokens.AccessToken), "refreshToken": string(tokens.RefreshToken),
+		"expiresAt": expires.Format(time.RFC3339), "issuedAt": time.Now().Add(-time.Minute).UTC().Format(time.RFC3339),
+	})
+	creation, _ := meta["creationId"].(string)
+	return o.index(models.Token{ServiceName: service, CreationID: creation, ExpiresAt: &expires})
+}
+
+func TestAPersonRefreshesATokenThatIsNotDue(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		s := w.service()
+		for path, option := range map[string]func(*world) *owner{
+			models.PathNotify:   func(w *world) *owner { o, _ := w.real(w.ownProvider()); return o },
+			models.PathMediated: func(w *world) *owner { o, _ := w.real(tvRefresh); return o },
+		} {
+			o := option(w)
+			token := o.fresh("github")
+			p := o.principal()
+			got, err := s.RefreshNow(t.Context(), p, client, "github")
+			if err != nil || got.Path != path || got.Outcome != refresh.Rotated || got.ExpiresAt == nil || got.RetryAt != nil {
+				t.Errorf("%s: RefreshNow = %+v, %v; want it rotated", path, got, err)
+			}
+			if !o.newest() {
+				t.Errorf("%s: the webhook has not the newest token", path)
+			}
+			if r := o.row(token); r.Outcome != string(refresh.Rotated) || r.LeaseID != nil || r.DueAt == nil {
+				t.Errorf("%s: row %+v, want it finished and due again", path, r)
+			}
+			rows, err := w.db.AuditEvents(t.Context(), o.account, models.AuditFilter{EventType: string(audit.Refresh), Limit: 10})
+			w.check(err)
+			for _, row := range rows {
+				if row.Source != string(audit.Direct) || row.GrantID == nil || *row.GrantID != p.GrantID || row.Address != client.Address {
+					t.Errorf("%s: on record %+v, want who asked for it", path, row)
+				}
+			}
+			calls := w.provider.Calls()
+			again, err := s.RefreshNow(t.Context(), p, client, "github")
+			if err != nil || again.Outcome != refresh.Rotated || w.provider.Calls() != calls {
+				t.Errorf("%s: at once again = %+v, %v, %d more calls; want the same answer without one", path, again, err, w.provider.Calls()-calls)
+			}
+		}
+	})
+}
+
+func TestAskingForWhatCannotBeRefreshedSaysWhy(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		s := w.service()
+		l := newLiar(t, func(_ int, rw http.ResponseWriter, r *http.Request, _ wire.RefreshRequest) { says(rw, r, 500, nil) })
+		for name, c := range map[string]struct {
+			capability string
+			service    string
+			change     func(c *vaults.Custody)
+			agent      bool
+			code       fault.Code
+		}{
+			"an agent":        {wire.CapRefresh, "github", nil, true, fault.ScopeDenied},
+			"platform mode":   {wire.CapRefresh, "github", func(c *vaults.Custody) { *c = vaults.Custody{Mode: models.ModePlatform} }, false, fault.WrongVaultMode},
+			"locked":          {wire.CapRefresh, "github", func(c *vaults.Custody) { c.Locked = true }, false, fault.VaultLocked},
+			"no such token":   {wire.CapRefresh, "gitlab", nil, false, fault.TokenNotFound},
+			"not OAuth":       {wire.CapRefresh, "key", nil, false, fault.InvalidRequest},
+			"nobody can":      {wire.CapStorage, "github", nil, false, fault.WebhookNotConfigured},
+			"another account": {wire.CapRefresh, "elsewhere", nil, false, fault.TokenNotFound},
+		} {
+			o := w.lie(l, c.capability)
+			token := o.expired("github")
+			w.lie(l, c.capability).expired("elsewhere")
+			key := models.Token{ServiceName: "key", TokenType: wire.TypePlainText, CreationID: "1"}
+			_, err := w.db.SyncTokens(t.Context(), o.account, o.vault, []models.Token{key}, false)
+			w.check(err)
+			if c.change != nil {
+				o.custody(c.change)
+			}
+			p := o.principal()
+			if c.agent {
+				p.Kind = models.GrantAgentKey
+			}
+			before := o.row(token)
+			got, err := s.RefreshNow(t.Context(), p, client, c.service)
+			if fault.CodeOf(err) != c.code || got != (refreshes.Result{}) {
+				t.Errorf("%s: RefreshNow = %+v, %v; want %s", name, got, err, c.code)
+			}
+			if after := o.row(token); after.LeaseGeneration != before.LeaseGeneration || after.Outcome != "" {
+				t.Errorf("%s: row %+v, want it as before", name, after)
+			}
+			if n := len(o.events()); n != 0 {
+				t.Errorf("%s: %d events, want none", name, n)
+			}
+		}
+		if n := len(l.seen()); n != 0 {
+			t.Errorf("the webhook was called %d times, want 0", n)
+		}
+	})
+}
+
+func TestWhatFailsWhenSomebodyAsksIsAnAnswer(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		s := w.service()
+		l := newLiar(t, func(_ int, rw http.ResponseWriter, r *http.Request, _ wire.RefreshRequest) { says(rw, r, 503, nil) })
+		o := w.lie(l, wire.CapRefresh)
+		o.expired("github")
+		got, err := s.RefreshNow(t.Context(), o.principal(), client, "github")
+		if err != nil || got.Outcome != refresh.RetryAt || got.Reason != refreshes.ReasonUnreachable || got.RetryAt == nil || got.ExpiresAt != nil {
+			t.Errorf("RefreshNow = %+v, %v; want when it is tried again, and why", got, err)
+		}
+		if got := o.events(); len(got) != 1 || !strings.HasPrefix(got[0], "REFRESH_FAILED github path=notify outcome=retry_at") {
+			t.Errorf("on record %q, want one that failed", got)
+		}
+	})
+}
+
+// Whoever asks while it is being refreshed gets that one's outcome, here and on
+// another replica.
+func TestAskingDuringARefreshWaitsForIt(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		for _, path := range []string{models.PathNotify, models.PathMediated} {
+			began := w.provider.Requests()
+			option := w.ownProvider()
+			if path == models.PathMediated {
+				option = tvRefresh
+			}
+			o, _ := w.real(option)
+			token, _ := o.store("github")
+			release := make(chan struct{})
+			w.provider.Next(refreshtest.Slow(release))
+			stop := w.run(w.service())
+			<-w.provider.Arrived()
+			var all sync.WaitGroup
+			for range 5 {
+				s := w.service() // each a replica of its own
+				all.Go(func() {
+					got, err := s.RefreshNow(t.Context(), o.principal(), client, "github")
+					if err != nil || got.Outcome != refresh.Rotated && got.Outcome != refresh.StillValid || got.ExpiresAt == nil {
+						t.Errorf("%s: RefreshNow = %+v, %v; want what the other brought", path, got, err)
+					}
+				})
+			}
+			close(release)
+			all.Wait()
+			o.ended(token, refresh.Kind(o.row(token).Outcome))
+			stop()
+			if !o.newest() || w.provider.Reused() != 0 {
+				t.Errorf("%s: newest %t, %d reused", path, o.newest(), w.provider.Reused())
+			}
+			// Times of issue have seconds: one that began in the same second may go on.
+			if n := w.provider.Requests() - began; n > 2 {
+				t.Errorf("%s: the provider was called %d times, want once for all, or twice", path, n)
+			}
+		}
+	})
+}
+
+func TestWhoLeavesDoesNotEndARefresh(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		o, _ := w.real(tvRefresh)
+		token := o.fresh("github")
+		release := make(chan struct{})
+		w.provider.Next(refreshtest.Slow(release))
+		s := w.service()
+		ctx, leave := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if got, err := s.RefreshNow(ctx, o.principal(), client, "github"); err != nil || got.Outcome != refresh.Rotated {
+				t.Errorf("RefreshNow = %+v, %v; want it rotated all the same", got, err)
+			}
+		}()
+		<-w.provider.Arrived()
+		leave()
+		close(release)
+		<-done
+		wantRow(t, o.row(token), models.PathMediated, refresh.Rotated, "")
+		if !o.newest() {
+			t.Error("the webhook has not the newest token")
+		}
+	})
+}
