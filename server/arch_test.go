@@ -46,6 +46,9 @@ var imports = []rule{
 	// reader's key; who may be called for that they are told through an interface.
 	{"server/internal/refreshes", list("SHARED", "server/internal/providers", "server/internal/vaults", "server/internal/platform", "server/internal/accounts",
 		"server/internal/grants", "server/internal/webhooks", "server/internal/policy", "server/internal/ratelimit", "server/internal/audit")},
+	// A refresh that somebody asks for, of whichever vault.
+	{"server/internal/renew", list("SHARED", "server/internal/refreshes", "server/internal/vaults", "server/internal/platform",
+		"server/internal/grants", "server/internal/audit")},
 	{"server/internal/agents", list("SHARED", "server/internal/vaults", "server/internal/platform", "server/internal/accounts",
 		"server/internal/grants", "server/internal/webhooks", "server/internal/policy", "server/internal/ratelimit", "server/internal/audit")},
 	{"server/internal/vaults", list("SHARED", "server/internal/platform", "server/internal/accounts", "server/internal/grants",
@@ -83,7 +86,8 @@ var lists = map[string][]string{
 	},
 	"DOORS": {
 		"models", "server/internal/fault", "server/internal/web", "totp", // a code with its remaining seconds is shown
-		"server/internal/connect", "server/internal/refreshes", "server/internal/providers",
+		"refresh", // its outcomes and reasons are shown
+		"server/internal/connect", "server/internal/refreshes", "server/internal/renew", "server/internal/providers",
 		"server/internal/agents", "server/internal/vaults", "server/internal/platform", "server/internal/accounts",
 		"server/internal/grants", "server/internal/webhooks", "server/internal/policy", "server/internal/ratelimit", "server/internal/audit",
 	},

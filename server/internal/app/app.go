@@ -30,6 +30,7 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/platform"
 	"github.com/tvzero/tokenvault/server/internal/providers"
 	"github.com/tvzero/tokenvault/server/internal/refreshes"
+	"github.com/tvzero/tokenvault/server/internal/renew"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 	"github.com/tvzero/tokenvault/server/internal/webhooks"
 	"github.com/tvzero/tokenvault/webhook-sdk/mint"
@@ -52,6 +53,7 @@ type App struct {
 	providers *providers.Registry
 	engine    *refresh.Engine // of platform vaults
 	refreshes *refreshes.Service
+	renew     *renew.Service
 	connect   *connect.Service
 	outbound  *http.Client // for minting: to addresses that a credential names
 	upstream  *http.Client // to providers, which an operator chose
@@ -153,7 +155,8 @@ func (a *App) services(keys *custody.Keyring) (err error) {
 	})
 	a.vaults = vaults.New(vaults.Deps{
 		Accounts: a.store, Bindings: a.store, Containers: a.store, Index: a.store, Keyring: keys,
-		Pairing: a.webhooks, Documents: a.webhooks, Platform: a.platform, Moves: a.platform, Audit: a.audit, Gate: a.gate,
+		Pairing: a.webhooks, Documents: a.webhooks, Platform: a.platform, Moves: a.platform, Refreshes: a.store, Providers: a.providers,
+		Audit: a.audit, Gate: a.gate,
 		AllowPrivate: a.config.AllowPrivateNetworks, OwnHost: a.config.PublicURL.Hostname(),
 		Now: time.Now, Random: rand.Reader, Logger: a.logger,
 	})
@@ -168,6 +171,9 @@ func (a *App) services(keys *custody.Keyring) (err error) {
 	a.connect = connect.New(connect.Deps{
 		Providers: a.providers, Client: client, HTTP: a.upstream, Vaults: a.vaults, Platform: a.platform, Keyring: keys, Used: a.store,
 		Audit: a.audit, PublicURL: a.config.PublicURL, Now: time.Now, Random: rand.Reader, Logger: a.logger,
+	})
+	a.renew = renew.New(renew.Deps{
+		Vaults: a.vaults, Platform: a.platform, Webhooks: a.refreshes, ConnectURL: a.connect.ConnectURL, Now: time.Now,
 	})
 	return nil
 }

@@ -50,12 +50,12 @@ func TestStatusOfAToken(t *testing.T) {
 			at := now.Add(c.in)
 			token.ExpiresAt = &at
 		}
-		if got := viewOf(token, models.ModeWebhook, now).Status; got != c.want {
+		if got := (lens{mode: models.ModeWebhook, now: now}).view(token, nil).Status; got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}
 	ends := now
-	if got := viewOf(models.Token{ExpiresAt: &ends}, models.ModeWebhook, now).Status; got != StatusExpired {
+	if got := (lens{mode: models.ModeWebhook, now: now}).view(models.Token{ExpiresAt: &ends}, nil).Status; got != StatusExpired {
 		t.Errorf("at the moment of expiry: %q, want %q", got, StatusExpired)
 	}
 }

@@ -43,7 +43,10 @@ func (s *Service) UpdateMetadata(ctx context.Context, p grants.Principal, client
 	}
 	if found.Mode == models.ModePlatform {
 		t, err := s.deps.Platform.UpdateMetadata(ctx, p, client, platform.Ref{Service: service}, platform.MetadataInput(in))
-		return viewOf(t, models.ModePlatform, s.deps.Now()), err
+		if err != nil {
+			return TokenView{}, err
+		}
+		return s.viewed(ctx, models.ModePlatform, t)
 	}
 	t := found.Token
 	in.apply(&t)

@@ -143,11 +143,13 @@ func (s *Service) noteSeen(ctx context.Context, c *Custody, item wire.StorageIte
 	return indexError(err)
 }
 
-// The paths by which the server saw a token: it moved it from platform mode, or it
-// was issued to the server when its owner connected an account.
+// The paths by which the server saw a token: it moved it from platform mode, it
+// was issued to the server when its owner connected an account, or it was refreshed by
+// the server, when that was permitted.
 const (
 	seenMoved     = "moved from platform mode"
 	seenConnected = "connected through this server"
+	seenRefreshed = "refreshed through this server"
 )
 
 // seenIn says in a row what its item tells of having been seen by the server.

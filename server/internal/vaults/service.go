@@ -112,6 +112,8 @@ type Deps struct {
 	Documents  Documents
 	Platform   Platform
 	Moves      Moves
+	Refreshes  Refreshes // nil: nothing is known of refreshing
+	Providers  Providers // nil: none
 	Audit      Recorder
 	Gate       *cache.Gate
 	Now        func() time.Time

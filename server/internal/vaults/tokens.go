@@ -50,11 +50,8 @@ func (s *Service) Tokens(ctx context.Context, p grants.Principal, page Page) (li
 		tokens = tokens[:page.Limit]
 		next = base64.RawURLEncoding.EncodeToString([]byte(tokens[len(tokens)-1].ServiceName))
 	}
-	list = make([]TokenView, len(tokens))
-	for i, t := range tokens {
-		list[i] = viewOf(t, c.Mode, s.deps.Now())
-	}
-	return list, next, nil
+	list, err = s.views(ctx, c, c.Mode, p.AccountID, tokens)
+	return list, next, err
 }
 
 // after checks the page and returns the service name behind its cursor.
@@ -78,7 +75,7 @@ func (s *Service) Token(ctx context.Context, p grants.Principal, service string)
 	if err != nil {
 		return TokenView{}, err
 	}
-	return viewOf(t.Token, t.Mode, s.deps.Now()), nil
+	return s.viewed(ctx, t.Mode, t.Token)
 }
 
 // Find returns a token of the account's webhook, or of the platform vault that p
@@ -152,7 +149,7 @@ func (s *Service) View(ctx context.Context, accountID, tokenID uuid.UUID) (Token
 	if err != nil {
 		return TokenView{}, indexError(err)
 	}
-	return viewOf(t, mode, s.deps.Now()), nil
+	return s.viewed(ctx, mode, t)
 }
 
 // ignoreMissing turns "it is not there" into success, for what should be gone.

@@ -18,26 +18,35 @@ import (
 // Trust is what a token's badge says about who could ever see it.
 type Trust string
 
-// The badges that exist so far.
+// The badges.
 const (
-	TVZero Trust = "tv-zero"
-	TVSeen Trust = "tv-seen"
-	Sealed Trust = "sealed"
+	TVZero    Trust = "tv-zero"
+	TVRefresh Trust = "tv-refresh"
+	TVSeen    Trust = "tv-seen"
+	Sealed    Trust = "sealed"
 )
 
 // Token statuses.
 const (
-	StatusActive   = "active"
-	StatusExpiring = "expiring"
-	StatusExpired  = "expired"
+	StatusActive               = "active"                // nothing is wrong; in platform mode one that is refreshed when it is read counts as well
+	StatusExpiring             = "expiring"              // ends within 24 hours, and cannot be refreshed
+	StatusExpired              = "expired"               // its expiry has passed
+	StatusNeedsReauthorization = "needs_reauthorization" // its owner has to connect the account again
+	StatusNeedsAttention       = "needs_attention"       // an operator has to set something right before it is refreshed
+	StatusEmpty                = "empty"                 // the webhook says that it has nothing under this name
 )
 
-// A TokenView is a token's metadata with what is computed from facts.
+// A TokenView is a token's metadata with what is computed from facts, and the facts.
 type TokenView struct {
 	Token       models.Token
 	Status      string
 	Trust       Trust
 	TrustReason string // a sentence for a person
+
+	Mode        models.VaultMode
+	Binding     *models.Binding // nil in platform mode. It is shared: do not change it
+	Refresh     *models.Refresh // nil: nothing is known of refreshing it
+	Connectable bool            // its account can be connected again, as far as is known
 }
 
 // Found is a token with the mode of the vault that it is in.

@@ -1,0 +1,66 @@
+package renew
+
+import (
+	"github.com/tvzero/tokenvault/refresh"
+	"github.com/tvzero/tokenvault/server/internal/refreshes"
+)
+
+// Why says in half a sentence why a token was not refreshed, by any path. It goes after
+// a colon, or between "because" and a full stop.
+func Why(reason refresh.Reason) string {
+	switch reason {
+	case refresh.ReasonInvalidGrant:
+		return "its provider does not accept the refresh token any more"
+	case refresh.ReasonInteractionRequired:
+		return "its provider wants to see the owner"
+	case refresh.ReasonNoRefreshToken:
+		return "there is no refresh token"
+	case refresh.ReasonRateLimited:
+		return "its provider has asked for a pause"
+	case refresh.ReasonProviderTimeout, refresh.ReasonProviderUnreachable:
+		return "its provider cannot be reached"
+	case refresh.ReasonProviderError:
+		return "its provider answered with an error"
+	case refresh.ReasonBrokenAnswer:
+		return "its provider gave an answer that cannot be used"
+	case refresh.ReasonBusy:
+		return "another refresh of it takes its time"
+	case refresh.ReasonNotStored:
+		return "the new tokens could not be stored"
+	case refresh.ReasonClientRejected:
+		return "its provider rejects the client id or secret, which the operator has to put in order"
+	case refresh.ReasonRequestRejected, refresh.ReasonScopeRejected:
+		return "its provider rejects the request, which the operator has to look into"
+	case refresh.ReasonMisconfigured:
+		return "this server is no client of the provider that it is from, or knows that provider otherwise"
+	}
+	return whyNotAtWebhook(reason)
+}
+
+func whyNotAtWebhook(reason refresh.Reason) string {
+	switch reason {
+	case refreshes.ReasonUnreachable:
+		return "the webhook cannot be reached"
+	case refreshes.ReasonRefused:
+		return "the webhook refuses the request, which its operator has to look into"
+	case refreshes.ReasonWebhookError:
+		return "the webhook answered with an error"
+	case refreshes.ReasonRefreshFailed:
+		return "the webhook has tried, and does not say why that failed"
+	case refreshes.ReasonAcknowledged:
+		return "nobody has the client secret of its provider: neither the webhook nor this server"
+	case refreshes.ReasonNoToken:
+		return "the webhook has no such token"
+	case refreshes.ReasonOtherProvider:
+		return "the webhook's token is of another provider than it reported"
+	case refreshes.ReasonNotSupported:
+		return "the webhook does not refresh tokens"
+	case refreshes.ReasonNotBound:
+		return "the token is of a webhook that is not bound any more"
+	case refreshes.ReasonLocked:
+		return "the vault is locked"
+	case refreshes.ReasonUndelivered:
+		return "the new tokens wait, sealed, for the webhook"
+	}
+	return "that has failed"
+}
