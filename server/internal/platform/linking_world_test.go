@@ -201,6 +201,12 @@ func (w *world) unchanged(what string, want fault.Code, do func() error) {
 	if got := fault.CodeOf(err); got != want {
 		w.t.Errorf("%s: got %v, want %s", what, err, want)
 	}
+	w.same(what, before)
+}
+
+// same checks that nothing has changed since a snapshot.
+func (w *world) same(what string, before map[string]any) {
+	w.t.Helper()
 	if after := w.snapshot(); !reflect.DeepEqual(after, before) {
 		w.t.Errorf("%s: something changed:\n%v\nbefore:\n%v", what, after, before)
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/tvzero/tokenvault/models/store/storetest"
 	"github.com/tvzero/tokenvault/refresh"
 	"github.com/tvzero/tokenvault/server/internal/audit"
-	"github.com/tvzero/tokenvault/server/internal/platform"
 )
 
 // A thousand at once, over three processes on one PostgreSQL or in one on SQLite, who
@@ -24,7 +23,7 @@ func TestAThousandReadersOfAnExpiredTokenCauseOneCall(t *testing.T) {
 		times = min(rounds(t), 50)
 	}
 	storetest.EachURL(t, func(t *testing.T, url string) {
-		first := newRenewing(t, storetest.Open(t, url), func(*platform.Deps) {})
+		first := newRenewing(t, storetest.Open(t, url), nil)
 		processes := []*renewing{first}
 		if first.store.Dialect() == store.Postgres {
 			processes = append(processes, first.replica(storetest.Open(t, url)), first.replica(storetest.Open(t, url)))

@@ -10,7 +10,6 @@ import (
 	"github.com/tvzero/tokenvault/refresh"
 	"github.com/tvzero/tokenvault/refresh/refreshtest"
 	"github.com/tvzero/tokenvault/server/internal/audit"
-	"github.com/tvzero/tokenvault/server/internal/platform"
 )
 
 func TestACredentialOfAVaultIsAPlaceForRefreshing(t *testing.T) {
@@ -21,7 +20,7 @@ func TestACredentialOfAVaultIsAPlaceForRefreshing(t *testing.T) {
 			other = s
 		}
 		refreshtest.TestPlace(t, func(t *testing.T) refreshtest.Fixture {
-			w := newRenewing(t, s, func(*platform.Deps) {})
+			w := newRenewing(t, s, nil)
 			p, second := w.session(), w.replica(other)
 			put := func(t *testing.T, tokens refresh.Tokens) {
 				t.Helper()

@@ -111,7 +111,7 @@ func TestWhatIsNotDueCostsNoQuestion(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		counted, asked := &counting{Store: s}, &countingLeases{Store: s}
-		w := newRenewing(t, s, func(d *platform.Deps) { d.Credentials, d.Leases = counted, asked })
+		w := newRenewing(t, s, func(_ *renewing, d *platform.Deps) { d.Credentials, d.Leases = counted, asked })
 		p, a := w.session(), w.agent("a")
 		for _, token := range []models.Token{
 			w.connect(p, "oauth", nil), w.connect(p, "for ever", map[string]any{"expiresAt": ""}), w.put(p, "plain", "secret"),

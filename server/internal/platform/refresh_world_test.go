@@ -57,30 +57,35 @@ func eachRenewing(t *testing.T, body func(t *testing.T, w *renewing)) {
 	t.Helper()
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		t.Helper()
-		body(t, newRenewing(t, s, func(*platform.Deps) {}))
+		body(t, newRenewing(t, s, nil))
 	})
 }
 
-func newRenewing(t testing.TB, s *store.Store, change func(d *platform.Deps)) *renewing {
+// newRenewing makes one. change may change what it is made of, when all but it is; nil:
+// nothing.
+func newRenewing(t testing.TB, s *store.Store, change func(w *renewing, d *platform.Deps)) *renewing {
 	t.Helper()
 	w := &renewing{}
 	w.world = newWorldWith(t, s, func(d *platform.Deps) {
 		w.provider = refreshtest.StartProvider(t, &refreshtest.Grants{Now: d.Now})
 		w.registry = &registry{here: w.provider.Config()}
-		w.engine = engineOf(t, w.provider, d.Now)
+		w.engine = engineOf(t, w.provider, d.Now, 0)
 		d.Engine, d.Providers, d.PlainHTTP = w.engine, w.registry, true
 		d.ConnectURL = func(t models.Token) string {
 			return "https://vault.example/connect/" + t.Provider + "?service=" + t.ServiceName
 		}
-		change(d)
+		if change != nil {
+			change(w, d)
+		}
 	})
 	return w
 }
 
-// engineOf is an engine of one process, whose flights end before the test does.
-func engineOf(t testing.TB, p *refreshtest.Provider, now func() time.Time) *refresh.Engine {
+// engineOf is an engine of one process, whose flights end before the test does. lease is
+// the time of a lease; 0: the usual.
+func engineOf(t testing.TB, p *refreshtest.Provider, now func() time.Time, lease time.Duration) *refresh.Engine {
 	t.Helper()
-	e := refresh.New(refresh.Deps{Client: refresh.NewClient(p.HTTP(), now), Now: now})
+	e := refresh.New(refresh.Deps{Client: refresh.NewClient(p.HTTP(), now), Now: now, LeaseTime: lease})
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
@@ -102,7 +107,7 @@ func (w *renewing) replica(s *store.Store) *renewing {
 	d.Accounts, d.Vaults, d.VaultKeys, d.GrantRows, d.Slots, d.Tokens, d.Agents, d.Credentials, d.Wraps, d.Escrows, d.Leases = s, s, s, s, s, s, s, s, s, s, s
 	d.Signed, d.SignedVault, d.KeyCounts = s, s, s
 	d.Holders, d.Audit, d.Gate = holders{o}, o.audit, o.gate
-	engine := engineOf(w.t, w.provider, w.clock.now)
+	engine := engineOf(w.t, w.provider, w.clock.now, 0)
 	d.Engine = engine
 	o.Service = platform.New(o.deps)
 	o.grants = grants.New(grants.Deps{

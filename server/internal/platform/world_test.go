@@ -324,12 +324,16 @@ func (w *world) tryGrant(p grants.Principal, a agent, token models.Token) error 
 // revoke takes a token from an agent, as the agents' service does.
 func (w *world) revoke(a agent, token models.Token) {
 	w.t.Helper()
-	w.must(w.store.InTx(w.t.Context(), func(ctx context.Context) error {
+	w.must(w.tryRevoke(a, token))
+}
+
+func (w *world) tryRevoke(a agent, token models.Token) error {
+	return w.store.InTx(w.t.Context(), func(ctx context.Context) error {
 		if err := w.store.DeleteCredentialGrant(ctx, w.account, a.AgentID, token.ServiceName); err != nil {
 			return err
 		}
 		return w.Withdraw(ctx, w.account, token.ID, a.Agent.GrantID)
-	}))
+	})
 }
 
 // settle does what is due with p's keys.
