@@ -12,6 +12,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -21,8 +22,11 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/accounts"
 	"github.com/tvzero/tokenvault/server/internal/agents"
 	"github.com/tvzero/tokenvault/server/internal/audit"
+	"github.com/tvzero/tokenvault/server/internal/connect"
 	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/platform"
+	"github.com/tvzero/tokenvault/server/internal/providers"
+	"github.com/tvzero/tokenvault/server/internal/renew"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 	"github.com/tvzero/tokenvault/server/internal/web"
 )
@@ -131,6 +135,22 @@ type Moves interface {
 	MoveBack(ctx context.Context, p grants.Principal, client audit.Client, service string, tokenData map[string]json.RawMessage) (models.Token, error)
 }
 
+// Refreshing refreshes tokens because somebody asks for it.
+type Refreshing interface {
+	Refresh(ctx context.Context, p grants.Principal, client audit.Client, service string) (renew.Result, error)
+}
+
+// Connections ends what was connected at providers, and says where to connect it.
+type Connections interface {
+	ConnectURL(t models.Token) string
+	Disconnect(ctx context.Context, p grants.Principal, client audit.Client, service string) (connect.Disconnected, error)
+}
+
+// Providers are those that this server is a client of.
+type Providers interface {
+	List() []providers.Summary
+}
+
 // Record reads the audit record.
 type Record interface {
 	List(ctx context.Context, accountID uuid.UUID, filter audit.Filter) (audit.Page, error)
@@ -151,8 +171,13 @@ type Deps struct {
 	Sessions Sessions
 	Linking  Linking
 	Moves    Moves
+	Refresh  Refreshing
+	Connect  Connections
+	Known    Providers
 	Audit    Record
 	Cookies  web.Cookies
+	// PublicURL is where people reach the server.
+	PublicURL *url.URL
 	// Ready reports why the server cannot serve: database, migrations, keys.
 	Ready func(ctx context.Context) error
 }
@@ -193,6 +218,9 @@ func (a *API) Routes(r gin.IRoutes) {
 	get("/api/tokens/:service", a.user(grants.TokensRead, a.getToken))
 	r.DELETE("/api/tokens/:service", a.user(grants.TokensWrite, a.deleteToken))
 	r.PATCH("/api/tokens/:service/metadata", a.user(grants.TokensWrite, a.updateMetadata))
+	r.POST("/api/tokens/:service/refresh", a.user(grants.TokensWrite, a.refresh))
+	r.POST("/api/tokens/:service/disconnect", a.user(grants.TokensWrite, a.disconnect))
+	get("/api/providers", a.user(grants.TokensRead, a.listProviders))
 
 	get("/api/agents", a.user(grants.AgentsRead, a.listAgents))
 	r.POST("/api/agents", a.user(grants.AgentsWrite, a.createAgent))

@@ -21,8 +21,11 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/api"
 	"github.com/tvzero/tokenvault/server/internal/api/apitest"
 	"github.com/tvzero/tokenvault/server/internal/audit"
+	"github.com/tvzero/tokenvault/server/internal/connect"
 	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/platform"
+	"github.com/tvzero/tokenvault/server/internal/providers"
+	"github.com/tvzero/tokenvault/server/internal/renew"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 	"github.com/tvzero/tokenvault/server/internal/web"
 )
@@ -43,6 +46,9 @@ var (
 	_ api.Moves            = (*vaults.Service)(nil)
 	_ api.Keys             = (*grants.Service)(nil)
 	_ api.Sessions         = (*grants.Service)(nil)
+	_ api.Refreshing       = (*renew.Service)(nil)
+	_ api.Connections      = (*connect.Service)(nil)
+	_ api.Providers        = (*providers.Registry)(nil)
 )
 
 // A door is a running API over fake services; its client holds every answer
@@ -62,6 +68,7 @@ func open(t *testing.T, spec *apitest.Spec) *door {
 	api.New(api.Deps{
 		Auth: s, Accounts: s, Tokens: s, Vault: s, Webhook: s, Agents: s, Grants: s, Releases: s, Audit: record{s},
 		Platform: s, Keys: keys{s}, Sessions: sessions{s}, Linking: s, Moves: s,
+		Refresh: refreshing{s}, Connect: s, Known: known{}, PublicURL: public,
 		Cookies: web.NewCookies(public), Ready: func(context.Context) error { return s.ready },
 	}).Routes(engine)
 	server := httptest.NewServer(engine)
@@ -200,6 +207,11 @@ func TestOperationsCallTheirServiceAndAnswerAsDocumented(t *testing.T) {
 		{"POST", "/api/escrows/" + escrow + "/accept", "", d.key(), 200, "Accept " + escrow, `"state":"accepted"`},
 		{"POST", "/api/escrows/" + escrow + "/decline", "", d.user(), 200, "Decline " + escrow, `"state":"declined"`},
 		{"POST", "/api/escrows/" + escrow + "/cancel", "", d.user(), 200, "Cancel " + escrow, `"state":"cancelled"`},
+		{"GET", "/api/tokens", "", d.user(), 200, `Tokens 0 ""`, `"provider":"p","subject":"me","scope":"mail read","connectUrl":"https://tv.example/connect/p?service=my token","refresh":{"dueAt":"2026-01-02T03:04:05.6Z","lastOutcome":"retry_at","lastReason":"rate_limited","lastPath":"notify","lastAt":"2026-01-02T02:04:05.6Z","refreshedAt":null,"retryAt":"2026-01-02T03:04:05.6Z","attempts":2}`},
+		{"GET", "/api/tokens", "", d.key(), 200, `Tokens 0 ""`, `"trustFacts":{"mode":"webhook","webhookUrl":"https://hook.example","webhookCapabilities":["refresh"],"webhookCheckedAt":"2026-01-02T02:04:05.6Z","webhookHealth":"healthy","lastNotify":"2026-01-02T02:04:05.6Z","lastTvMediated":null,"lastPlatform":null}`},
+		{"POST", "/api/tokens/my%20token/refresh", "", d.key(), 200, "Refresh my token 127.0.0.1", `{"path":"notify","outcome":"rotated","expiresAt":"2026-01-02T03:04:05.6Z"}`},
+		{"POST", "/api/tokens/my%20token/disconnect", "", d.user(), 200, "Disconnect my token", `{"revoked":false,"note":"Deleted, and not revoked."}`},
+		{"GET", "/api/providers", "", d.key(), 200, "Status", `{"items":[{"id":"acme","name":"Acme","scopes":["openid"],"clientSecretAt":"server","available":true,"connectUrl":"http://127.0.0.1:8000/connect/acme","manageUrl":"https://acme.example/apps"},{"id":"public","name":"Public","scopes":[],"clientSecretAt":"nowhere","available":false,"connectUrl":"http://127.0.0.1:8000/connect/public"}],"nextCursor":null}`},
 		{"GET", "/api/agents", "", d.user(), 200, `List 0 ""`, `"lastUsedAt":"2026-01-02T02:04:05.6Z"`},
 		{"POST", "/api/agents", `{"name":"deployer","description":"d","other":1}`, d.user(), 201, "Create deployer d", `"apiKey":"` + d.agentKey.Reveal() + `"`},
 		{"GET", "/api/agents/" + id, "", d.user(), 200, "Get " + id, `"grants":[{"serviceName":"github","refreshPolicy":"auto","grantExpiresAt":null`},

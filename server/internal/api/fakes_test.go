@@ -17,14 +17,18 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/refresh"
 	"github.com/tvzero/tokenvault/server/internal/accounts"
 	"github.com/tvzero/tokenvault/server/internal/agents"
 	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/cache"
+	"github.com/tvzero/tokenvault/server/internal/connect"
 	"github.com/tvzero/tokenvault/server/internal/custody"
 	"github.com/tvzero/tokenvault/server/internal/fault"
 	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/platform"
+	"github.com/tvzero/tokenvault/server/internal/providers"
+	"github.com/tvzero/tokenvault/server/internal/renew"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 )
 
@@ -96,14 +100,18 @@ func newServices(t *testing.T) *services {
 					ID: agentID, ServiceName: "github", TokenType: "PlainText", Tags: []string{"ci"}, ExpiresAt: &later,
 					CreatedAt: at, UpdatedAt: at, StoredAt: &at, CreationID: "c1",
 				},
-				Status: vaults.StatusActive, Trust: vaults.TVZero, TrustReason: "The server never receives it.",
+				Status: vaults.StatusActive, Trust: vaults.TVZero, TrustReason: "The server never receives it.", Mode: models.ModeWebhook,
 			},
 			{
 				Token: models.Token{
 					ID: agentID, ServiceName: "my token", TokenType: "OAuth", CreatedAt: at, UpdatedAt: at,
-					SeenAt: &at, SeenPath: "connect", SeenCreationID: "", Provider: "p", HasRefreshToken: true,
+					SeenAt: &at, SeenPath: "connect", SeenCreationID: "", Provider: "p", HasRefreshToken: true, Subject: "me", Scope: "mail read",
 				},
-				Status: vaults.StatusExpired, Trust: vaults.TVSeen, TrustReason: "Seen once.",
+				Status: vaults.StatusExpired, Trust: vaults.TVSeen, TrustReason: "Seen once.", Mode: models.ModeWebhook, Connectable: true,
+				Binding: &models.Binding{URL: "https://hook.example", Capabilities: []string{"refresh"}, HealthStatus: models.HealthHealthy, HealthCheckedAt: &at},
+				Refresh: &models.Refresh{
+					DueAt: &later, Outcome: "retry_at", Reason: "rate_limited", Path: models.PathNotify, TriedAt: &at, RetryAt: &later, Attempts: 2, NotifiedAt: &at,
+				},
 			},
 		},
 		grants: []agents.GrantView{
@@ -331,6 +339,32 @@ func (s *services) Restore(_ context.Context, _ grants.Principal, _ audit.Client
 
 func (s *services) Discard(_ context.Context, _ grants.Principal, _ audit.Client, id uuid.UUID) error {
 	return s.called("Discard %s", id)
+}
+
+func (s *services) ConnectURL(t models.Token) string {
+	return "https://tv.example/connect/" + t.Provider + "?service=" + t.ServiceName
+}
+
+func (s *services) Disconnect(_ context.Context, _ grants.Principal, _ audit.Client, service string) (connect.Disconnected, error) {
+	return connect.Disconnected{Note: "Deleted, and not revoked."}, s.called("Disconnect %s", service)
+}
+
+// refreshing is another Refresh than one could have for other things.
+type refreshing struct{ *services }
+
+func (r refreshing) Refresh(_ context.Context, _ grants.Principal, client audit.Client, service string) (renew.Result, error) {
+	later := at.Add(time.Hour)
+	return renew.Result{Path: models.PathNotify, Outcome: refresh.Rotated, ExpiresAt: &later}, r.called("Refresh %s %s", service, client.Address)
+}
+
+// known are the providers.
+type known struct{}
+
+func (known) List() []providers.Summary {
+	return []providers.Summary{
+		{ID: "acme", Name: "Acme", Scopes: []string{"openid"}, HoldsSecret: true, ManageURL: "https://acme.example/apps"},
+		{ID: "public", Name: "Public", Problem: "its issuer could not be reached"},
+	}
 }
 
 // keys and sessions are what can sign in: the names of their methods are those of

@@ -22,7 +22,7 @@ func platformDoor(t *testing.T) *door {
 	d := open(t, apitest.Load(t))
 	d.status = vaults.Status{Mode: models.ModePlatform}
 	for i := range d.tokens {
-		d.tokens[i].Trust, d.tokens[i].TrustReason = vaults.Sealed, "Sealed."
+		d.tokens[i].Trust, d.tokens[i].TrustReason, d.tokens[i].Mode = vaults.Sealed, "Sealed.", models.ModePlatform
 	}
 	return d
 }

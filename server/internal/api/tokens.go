@@ -6,6 +6,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 
+	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/fault"
 	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/platform"
@@ -23,6 +24,10 @@ type tokenJSON struct {
 	Notes           string       `json:"notes"`
 	Tags            []string     `json:"tags"`
 	Provider        string       `json:"provider,omitempty"`
+	Subject         string       `json:"subject,omitempty"` // whose it is at its provider
+	Scope           string       `json:"scope,omitempty"`   // what it may do there
+	ConnectURL      string       `json:"connectUrl,omitempty"`
+	Refresh         *refreshJSON `json:"refresh"`    // null: nothing is known of refreshing it
 	ExpiryTime      *int64       `json:"expiryTime"` // Unix milliseconds; null: none
 	HasRefreshToken bool         `json:"hasRefreshToken"`
 	HasCertificate  bool         `json:"hasCertificate"`
@@ -31,6 +36,7 @@ type tokenJSON struct {
 	HasTOTPSecret   bool         `json:"hasTotpSecret"`
 	Trust           vaults.Trust `json:"trust"`
 	TrustReason     string       `json:"trustReason"`
+	TrustFacts      factsJSON    `json:"trustFacts"`
 	SeenByServer    *seenJSON    `json:"seenByServer"` // null: never
 	CreationID      string       `json:"creationId,omitempty"`
 	StoredAt        *time.Time   `json:"storedAt"`
@@ -43,18 +49,21 @@ type seenJSON struct {
 	Path string    `json:"path"`
 }
 
-func showToken(v vaults.TokenView) tokenJSON {
+func (a *API) showToken(v vaults.TokenView) tokenJSON {
 	t := v.Token
 	out := tokenJSON{
 		ID: t.ID, ServiceName: t.ServiceName, TokenType: t.TokenType, Status: v.Status, DisplayName: t.DisplayName,
-		Notes: t.Notes, Tags: t.Tags, Provider: t.Provider,
+		Notes: t.Notes, Tags: t.Tags, Provider: t.Provider, Subject: t.Subject, Scope: t.Scope, Refresh: showRefresh(v.Refresh),
 		HasRefreshToken: t.HasRefreshToken, HasCertificate: t.HasCertificate, HasPrivateKey: t.HasPrivateKey,
 		HasSSHKey: t.HasSSHKey, HasTOTPSecret: t.HasTOTPSecret,
-		Trust: v.Trust, TrustReason: v.TrustReason, CreationID: t.CreationID,
+		Trust: v.Trust, TrustReason: v.TrustReason, TrustFacts: showFacts(v), CreationID: t.CreationID,
 		StoredAt: utc(t.StoredAt), CreatedAt: t.CreatedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(),
 	}
 	if out.Tags == nil {
 		out.Tags = []string{}
+	}
+	if v.Connectable && (v.Status == vaults.StatusNeedsReauthorization || v.Status == vaults.StatusExpired) {
+		out.ConnectURL = a.deps.Connect.ConnectURL(t)
 	}
 	out.ExpiryTime = milliseconds(t.ExpiresAt)
 	if t.SeenByServer() {
@@ -98,7 +107,7 @@ func (a *API) listTokens(c *gin.Context, p grants.Principal) error {
 	linkNext(c, pg, next)
 	out := make([]tokenJSON, len(list))
 	for i, v := range list {
-		out[i] = showToken(v)
+		out[i] = a.showToken(v)
 	}
 	return ok(c, out)
 }
@@ -118,14 +127,14 @@ func (a *API) getToken(c *gin.Context, p grants.Principal) error {
 	if err != nil {
 		return err
 	}
-	if !reveal || v.Trust != vaults.Sealed {
-		return ok(c, showToken(v))
+	if !reveal || v.Mode != models.ModePlatform {
+		return ok(c, a.showToken(v))
 	}
 	secret, err := a.deps.Platform.Reveal(c.Request.Context(), p, client(c), platform.Ref{Service: service})
 	if err != nil {
 		return err
 	}
-	out, err := revealed(showToken(v), secret)
+	out, err := revealed(a.showToken(v), secret)
 	if err != nil {
 		return err
 	}
@@ -182,7 +191,7 @@ func (a *API) updateMetadata(c *gin.Context, p grants.Principal) error {
 	if err != nil {
 		return err
 	}
-	return ok(c, showToken(v))
+	return ok(c, a.showToken(v))
 }
 
 func (a *API) deleteToken(c *gin.Context, p grants.Principal) error {

@@ -25,7 +25,8 @@ func (a *App) doors() (http.Handler, error) {
 	api.New(api.Deps{
 		Auth: a.grants, Accounts: a.accounts, Tokens: a.vaults, Vault: a.vaults, Webhook: a.vaults,
 		Agents: a.agents, Grants: a.agents, Releases: a.agents, Platform: a.platform, Keys: a.grants, Sessions: a.grants,
-		Linking: a.platform, Moves: a.vaults, Audit: a.audit, Cookies: cookies, Ready: a.store.Ready,
+		Linking: a.platform, Moves: a.vaults, Refresh: a.renew, Connect: a.connect, Known: a.providers,
+		Audit: a.audit, Cookies: cookies, PublicURL: a.config.PublicURL, Ready: a.store.Ready,
 	}).Routes(engine)
 	pages.Routes(engine)
 	return engine, nil

@@ -9,6 +9,7 @@
 package vaults
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tvzero/tokenvault/models"
@@ -61,6 +62,12 @@ type Status struct {
 	Locked   bool
 	LockedAt *time.Time
 	Binding  *models.Binding // nil without a webhook
+}
+
+// ConnectsItself reports whether accounts at providers can be connected at the webhook,
+// with client secrets of its own.
+func (s Status) ConnectsItself() bool {
+	return s.Binding != nil && slices.Contains(s.Binding.Capabilities, wire.CapConnect)
 }
 
 // BindInput is what a registration URL carries.

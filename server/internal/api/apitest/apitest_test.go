@@ -14,7 +14,7 @@ import (
 func TestTheTransportReportsWhatTheDocumentDoesNotDescribe(t *testing.T) {
 	t.Parallel()
 	const (
-		token = `{"id":"01890000-0000-7000-8000-000000000000","serviceName":"github","tokenType":"PlainText","status":"active","displayName":"","notes":"","tags":[],"expiryTime":null,"hasRefreshToken":false,"hasCertificate":false,"hasPrivateKey":false,"hasSSHKey":false,"hasTotpSecret":false,"trust":"tv-zero","trustReason":"x","seenByServer":null,"storedAt":null,"createdAt":"2026-01-02T03:04:05Z","updatedAt":"2026-01-02T03:04:05Z"}`
+		token = `{"id":"01890000-0000-7000-8000-000000000000","serviceName":"github","tokenType":"PlainText","status":"active","displayName":"","notes":"","tags":[],"expiryTime":null,"hasRefreshToken":false,"hasCertificate":false,"hasPrivateKey":false,"hasSSHKey":false,"hasTotpSecret":false,"trust":"tv-zero","trustReason":"x","trustFacts":{"mode":"webhook","webhookCheckedAt":null,"lastNotify":null,"lastTvMediated":null,"lastPlatform":null},"refresh":null,"seenByServer":null,"storedAt":null,"createdAt":"2026-01-02T03:04:05Z","updatedAt":"2026-01-02T03:04:05Z"}`
 		agent = `{"id":"01890000-0000-7000-8000-000000000000","name":"a","description":"","status":"active","createdAt":"2026-01-02T03:04:05Z","updatedAt":"2026-01-02T03:04:05Z","lastUsedAt":null}`
 	)
 	problem := func(status, code string) string {
