@@ -32,7 +32,7 @@ type line struct {
 	tried   chan struct{}
 }
 
-func newLine(t *testing.T, wh *webhooktest.Webhook) *line {
+func newLine(t testing.TB, wh *webhooktest.Webhook) *line {
 	t.Helper()
 	l := &line{tried: make(chan struct{}, 1000)}
 	l.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/uuid"
 	_ "github.com/jackc/pgx/v5/stdlib" // to look behind the store
+	"go.uber.org/goleak"
 
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/models/store"
@@ -33,13 +34,15 @@ import (
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
 )
 
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
 // patience is how long a test waits for what should happen at once.
 const patience = 30 * time.Second
 
 // A world is one database, one provider of which this server is a client, and as many
 // replicas as a test wants.
 type world struct {
-	t        *testing.T
+	t        testing.TB
 	url      string
 	db       *store.Store
 	provider *refreshtest.Provider
@@ -56,7 +59,7 @@ func each(t *testing.T, body func(t *testing.T, w *world)) {
 	storetest.EachURL(t, func(t *testing.T, url string) { body(t, newWorld(t, url)) })
 }
 
-func newWorld(t *testing.T, url string) *world {
+func newWorld(t testing.TB, url string) *world {
 	t.Helper()
 	w := &world{
 		t: t, url: url, provider: refreshtest.StartProvider(t, nil), log: &syncBuffer{},
