@@ -69,7 +69,7 @@ func (t *trip) rescue(f fresh) error {
 	switch {
 	case err != nil:
 		return errors.Join(ErrLeaseLost, err)
-	case now.Tokens.AccessToken.Equal(f.tokens.AccessToken) && now.Tokens.RefreshToken.Equal(f.tokens.RefreshToken):
+	case now.Version != f.from.Version && now.Tokens.AccessToken.Equal(f.tokens.AccessToken) && now.Tokens.RefreshToken.Equal(f.tokens.RefreshToken):
 		return nil // stored after all: only the answer was lost
 	case f.superseded(now):
 		t.counts.superseded.Add(1)

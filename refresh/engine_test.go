@@ -113,6 +113,34 @@ func TestALeaseThatIsNeverFreeEndsInRetryAt(t *testing.T) {
 	})
 }
 
+func TestWhatAWrongClockSetStopsNobodyWhenItIsRight(t *testing.T) {
+	for name, o := range map[string]refresh.Options{"on read": {}, "scheduled": {Scheduled: true}} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				s := w.memory.State()
+				s.Attempts, s.RetryAt, s.RetryReason = 1, time.Now().Add(28*time.Hour), refresh.ReasonProviderError
+				w.memory = refreshtest.NewMemory(time.Now, s)
+				w.wantOutcome(w.ensure(w.engine(nil), w.view(), o), refresh.Rotated, "")
+				w.wantCalls(1)
+				// Dated by that clock, tokens seem good for long.
+				s = w.memory.State()
+				s.IssuedAt, s.Tokens.ExpiresAt = time.Now().Add(2*time.Hour), time.Now().Add(3*time.Hour)
+				w.memory = refreshtest.NewMemory(time.Now, s)
+				w.wantOutcome(w.ensure(w.engine(nil), w.view(), o), refresh.Rotated, "")
+				w.wantOutcome(w.ensure(w.engine(nil), w.view(), o), refresh.StillValid, "")
+				w.wantCalls(2)
+				w.wantAlive()
+				// What a provider may wish for stands.
+				s = w.memory.State()
+				s.Tokens.ExpiresAt, s.Attempts, s.RetryAt, s.RetryReason = time.Now(), 1, time.Now().Add(26*time.Hour), refresh.ReasonRateLimited
+				w.memory = refreshtest.NewMemory(time.Now, s)
+				w.wantOutcome(w.ensure(w.engine(nil), w.view(), o), refresh.RetryAt, refresh.ReasonRateLimited)
+				w.wantCalls(2)
+			})
+		})
+	}
+}
+
 func TestARevokedGrantNeedsReauthorizationAndIsNotTriedAgain(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.grants.Revoke(w.first.RefreshToken)

@@ -154,7 +154,7 @@ func (s State) ended(now time.Time) (Outcome, bool) {
 	switch {
 	case s.NeedsReauthorization != "":
 		return Outcome{Kind: NeedsReauthorization, Reason: s.NeedsReauthorization, Attempts: s.Attempts}, true
-	case s.RetryAt.After(now):
+	case s.RetryAt.After(now) && !s.RetryAt.After(now.Add(longestWait)): // later than that, a clock was wrong when it was set
 		return Outcome{Kind: RetryAt, Reason: s.RetryReason, At: s.RetryAt, Attempts: s.Attempts}, true
 	}
 	return Outcome{}, false

@@ -12,6 +12,10 @@ const (
 	scheduledLead   = time.Hour       // scheduled: at most this long before expiry,
 	scheduledShare  = 0.25            // and at most this share of the lifetime,
 	scheduledJitter = 0.10            // give or take
+
+	// wrongClock is how far ahead of us the clocks of other processes may be. What was issued later than
+	// that was dated by a clock that was wrong, and so was its expiry.
+	wrongClock = time.Hour
 )
 
 // How long to wait after attempts that did not work.
@@ -24,14 +28,19 @@ const (
 
 	// MaxRetryAfter bounds what a provider may ask for.
 	MaxRetryAfter = 24 * time.Hour
+	// longestWait is above every Backoff.
+	longestWait = MaxRetryAfter + MaxRetryAfter/8
 )
 
 // DueOnRead reports whether an access token is to be refreshed when it is read: it
 // has expired, or will within 5 minutes or 10 % of its lifetime, whichever is less. A zero expires
-// never does; with a zero issued, the lifetime is taken for long.
+// never does; with a zero issued, the lifetime is taken for long. What was issued more than an hour from now is due as well: a
+// clock was wrong then, and nobody knows when the token expires.
 func DueOnRead(issued, expires, now time.Time) bool {
-	return !expires.IsZero() && !now.Before(expires.Add(-lead(issued, expires, readLead, readShare)))
+	return !expires.IsZero() && (misdated(issued, now) || !now.Before(expires.Add(-lead(issued, expires, readLead, readShare))))
 }
+
+func misdated(issued, now time.Time) bool { return issued.After(now.Add(wrongClock)) }
 
 // DueAt returns when a scheduled refresh is due: 1 hour or 25 % of the lifetime before expiry,
 // whichever is less, that lead being varied by ±10 % with jitter in [0,1). A zero expires is never due:
@@ -46,7 +55,7 @@ func DueAt(issued, expires time.Time, jitter float64) time.Time {
 // dueScheduled reports whether a scheduled refresh may be due, at the earliest that
 // any jitter makes it.
 func dueScheduled(issued, expires, now time.Time) bool {
-	return !expires.IsZero() && !now.Before(DueAt(issued, expires, 1))
+	return !expires.IsZero() && (misdated(issued, now) || !now.Before(DueAt(issued, expires, 1)))
 }
 
 func lead(issued, expires time.Time, longest time.Duration, share float64) time.Duration {

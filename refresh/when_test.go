@@ -35,6 +35,12 @@ func TestATokenIsDueOnReadShortlyBeforeItExpires(t *testing.T) {
 	if refresh.DueOnRead(noon.Add(-time.Hour), time.Time{}, noon) {
 		t.Error("a token that does not expire is due")
 	}
+	if !refresh.DueOnRead(noon.Add(2*time.Hour), noon.Add(3*time.Hour), noon) || refresh.DueOnRead(noon.Add(time.Minute), noon.Add(time.Hour), noon) {
+		t.Error("want what a wrong clock dated to be due, and not what one a little ahead did")
+	}
+	if refresh.DueOnRead(noon.Add(2*time.Hour), time.Time{}, noon) {
+		t.Error("a token that does not expire is due, because a wrong clock dated it")
+	}
 	if !refresh.DueOnRead(time.Time{}, noon.Add(4*time.Minute), noon) || refresh.DueOnRead(time.Time{}, noon.Add(6*time.Minute), noon) {
 		t.Error("of a token issued nobody knows when, the last 5 minutes alone are due")
 	}

@@ -66,6 +66,7 @@ func TestPlace(t *testing.T, start func(t *testing.T) Fixture) {
 		{"a lease ends by its time", leaseEndsByTime},
 		{"End gives the lease back and may come twice", endGivesBack},
 		{"Commit stores tokens", commitStores},
+		{"Commit stores the same tokens with more time", commitMoreTime},
 		{"Commit may come again", commitAgain},
 		{"Commit may come late", commitLate},
 		{"a stale lease writes nothing", staleWritesNothing},

@@ -101,6 +101,17 @@ func commitStores(t *testing.T, f Fixture) {
 	}
 }
 
+func commitMoreTime(t *testing.T, f Fixture) {
+	l := f.lease(t, f.Place, longLease)
+	want := read(t, l).Tokens // as of a provider that does not rotate, and gives a token again while it is good
+	want.ExpiresAt = want.ExpiresAt.Add(time.Hour)
+	commit(t, l, want)
+	commit(t, l, want)
+	end(t, l)
+	wantTokens(t, "stored", f.Stored(t), want)
+	read(t, f.lease(t, f.Other, longLease))
+}
+
 func commitAgain(t *testing.T, f Fixture) {
 	l := f.lease(t, f.Place, longLease)
 	read(t, l)

@@ -165,7 +165,9 @@ func (l *placeLease) commit(ctx context.Context, given refresh.Tokens, o refresh
 	}
 	c, cek, closed := l.decode(&token, &was)
 	stored := tokensOf(c)
-	already := closed == nil && stored.AccessToken.Equal(given.AccessToken) && stored.RefreshToken.Equal(given.RefreshToken)
+	// A provider may give the same tokens with more time, which has to be stored.
+	already := closed == nil && stored.AccessToken.Equal(given.AccessToken) && stored.RefreshToken.Equal(given.RefreshToken) &&
+		stored.ExpiresAt.UnixMilli() == given.ExpiresAt.UnixMilli()
 	err = l.s.deps.Leases.HoldLease(ctx, l.lease)
 	switch {
 	case errors.Is(err, models.ErrLeaseLost) && already: // by a Commit before this one, whose answer was an error
