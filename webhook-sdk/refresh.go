@@ -176,13 +176,6 @@ func readTokens(t wire.RefreshTokens) (refresh.Tokens, error) {
 		return refresh.Tokens{}, invalid("a token is longer than %d bytes", maxRefreshToken)
 	case t.ExpiryTime < 0 || t.ExpiryTime > maxSince.UnixMilli():
 		return refresh.Tokens{}, invalid("tokens.expiryTime is not a time in milliseconds since 1970")
-	case len(t.Scopes) > maxScopes:
-		return refresh.Tokens{}, invalid("tokens.scopes are more than %d", maxScopes)
-	}
-	for _, scope := range t.Scopes {
-		if one, err := parseScopes(scope); err != nil || len(one) != 1 {
-			return refresh.Tokens{}, invalid("tokens.scopes has an entry that is no scope")
-		}
 	}
 	out := refresh.Tokens{AccessToken: refresh.Secret(t.AccessToken), RefreshToken: refresh.Secret(t.RefreshToken), Scopes: t.Scopes}
 	if t.ExpiryTime > 0 {

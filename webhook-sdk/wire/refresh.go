@@ -1,9 +1,14 @@
 package wire
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
+	"slices"
+	"strings"
 )
 
 // Reasons of a RefreshNotifyRequest. ReasonRequested is an extension: somebody asked
@@ -68,12 +73,75 @@ func (RefreshToken) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redac
 func (RefreshToken) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // RefreshTokens are what a refresh gave. They print as "[redacted]"; JSON has their
-// values. Fields that a webhook does not know are ignored.
+// values. Fields that a webhook does not know are ignored. What is read may be the only
+// copy of a refresh token: fractions of expiryTime are cut off, and scopes that are none
+// are left out.
 type RefreshTokens struct {
 	AccessToken  string   `json:"accessToken"`
 	RefreshToken string   `json:"refreshToken,omitempty"` // "": the stored one stays
 	ExpiryTime   int64    `json:"expiryTime,omitempty"`   // Unix ms; 0: not known, or never
 	Scopes       []string `json:"scopes,omitempty"`       // extension; empty: those that are stored
+}
+
+// UnmarshalJSON reads what TVs of others write as well: an expiryTime with a fraction or
+// an exponent, and scopes as one text, or in some form of their own.
+func (t *RefreshTokens) UnmarshalJSON(text []byte) error {
+	var given struct {
+		AccessToken  string          `json:"accessToken"`
+		RefreshToken string          `json:"refreshToken"`
+		ExpiryTime   json.Number     `json:"expiryTime"`
+		Scopes       json.RawMessage `json:"scopes"`
+	}
+	if err := json.Unmarshal(text, &given); err != nil {
+		return err
+	}
+	var ms float64 // exact to the millisecond for 285,000 years
+	if given.ExpiryTime != "" {
+		var err error
+		if ms, err = given.ExpiryTime.Float64(); err != nil || math.Abs(ms) > maxExpiry {
+			return errors.New("wire: expiryTime is not a time in milliseconds since 1970")
+		}
+	}
+	*t = RefreshTokens{
+		AccessToken: given.AccessToken, RefreshToken: given.RefreshToken, ExpiryTime: int64(ms), Scopes: readScopes(given.Scopes),
+	}
+	return nil
+}
+
+const (
+	maxExpiry     = 1 << 53 // ms, beyond every calendar
+	maxScopesRead = 64
+	maxScopeRead  = 512 // bytes
+)
+
+// readScopes reads a list, or one text with spaces between. What is no scope (RFC 6749
+// §3.3) is left out.
+func readScopes(raw json.RawMessage) []string {
+	var list []any
+	var text string
+	if json.Unmarshal(raw, &text) == nil {
+		for word := range strings.FieldsSeq(text) {
+			list = append(list, word)
+		}
+	} else if json.Unmarshal(raw, &list) != nil {
+		return nil
+	}
+	var scopes []string
+	for _, entry := range list {
+		if scope, ok := entry.(string); ok && isScope(scope) && len(scopes) < maxScopesRead && !slices.Contains(scopes, scope) {
+			scopes = append(scopes, scope)
+		}
+	}
+	return scopes
+}
+
+func isScope(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c <= ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return text != "" && len(text) <= maxScopeRead
 }
 
 // String returns no secret.
