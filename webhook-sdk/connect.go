@@ -57,12 +57,13 @@ func (w *Webhook) beginConnect(rw http.ResponseWriter, r *http.Request, known *k
 	if err != nil {
 		return "", "", invalid("the query is malformed")
 	}
-	ticket, origin, err := w.redeem(r.Context(), query.Get("ticket"), func(t wire.Ticket) bool {
+	ticket, under, err := w.redeem(r.Context(), query.Get("ticket"), func(t wire.Ticket) bool {
 		return t.Permits(t.Service, wire.PurposeConnect) == nil
 	})
 	if err != nil {
 		return "", "", err
 	}
+	origin := under.Origin
 	back = origin + "/"
 	if given := query.Get("return"); given != "" {
 		if back, err = returnURL(origin, given); err != nil {
@@ -81,7 +82,7 @@ func (w *Webhook) beginConnect(rw http.ResponseWriter, r *http.Request, known *k
 	if err != nil {
 		return "", back, because(refuse(wire.CodeProviderError, "%s does not say where accounts are connected; try again in a minute", known.name()), err)
 	}
-	fl := flow{provider: known.ID, ticket: ticket, origin: origin, back: back, scopes: known.scopesFor(meta, asked)}
+	fl := flow{provider: known.ID, ticket: ticket, secret: under.Secret, origin: origin, back: back, scopes: known.scopesFor(meta, asked)}
 	location, err = w.enterFlow(rw, provider, fl)
 	return location, back, err
 }

@@ -62,7 +62,12 @@ func (w *Webhook) finishConnect(r *http.Request, known *knownProvider, fl flow, 
 	defer cancel()
 	r = r.WithContext(ctx)
 	view := connectView{State: connectDone, Provider: known.name(), Service: fl.ticket.Service, Back: fl.back, BackTo: fl.origin}
-	tokens, who, err := w.exchangeCode(ctx, known, fl, query)
+	var tokens refresh.Tokens
+	var who identity
+	err := w.checkBound(fl)
+	if err == nil {
+		tokens, who, err = w.exchangeCode(ctx, known, fl, query)
+	}
 	var refreshable bool
 	if err == nil {
 		refreshable, err = w.storeConnected(r, known, fl, tokens, who)
@@ -77,6 +82,17 @@ func (w *Webhook) finishConnect(r *http.Request, known *knownProvider, fl flow, 
 	}
 	view.Account, view.Ends = who.label, !refreshable && !tokens.ExpiresAt.IsZero()
 	return http.StatusOK, view
+}
+
+// checkBound refuses a flow whose binding has ended meanwhile: its ticket would no longer
+// count either.
+func (w *Webhook) checkBound(fl flow) error {
+	for _, active := range w.bindings.active(w.now()) {
+		if active.Secret.Equal(fl.secret) {
+			return nil
+		}
+	}
+	return refuse(wire.CodeTicketInvalid, "this webhook was bound anew since the connection was begun")
 }
 
 // exchangeCode checks the answer and trades its code for tokens.

@@ -33,8 +33,9 @@ type flow struct {
 	nonce    string // of the ID token; "" where none is asked for
 	scopes   []string
 	ticket   wire.Ticket
-	origin   string // of the TV that issued the ticket
-	back     string // URL there, to which the last page leads
+	secret   wire.Secret // of the binding that the ticket is of
+	origin   string      // of the TV that issued the ticket
+	back     string      // URL there, to which the last page leads
 	expires  time.Time
 
 	answered bool // the state was used
@@ -125,7 +126,7 @@ func (f *flows) end(id string, status int, view connectView) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if fl := f.byID[id]; fl != nil {
-		fl.verifier, fl.ticket = "", wire.Ticket{}
+		fl.verifier, fl.ticket, fl.secret = "", wire.Ticket{}, wire.Secret{}
 		fl.ended, fl.status, fl.view = true, status, view
 	}
 }

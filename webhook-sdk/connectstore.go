@@ -80,16 +80,17 @@ func (w *Webhook) connected(ctx context.Context, known *knownProvider, service s
 }
 
 // keepOfReplaced adds what stays when an account is connected again: what people wrote
-// about the token, to where it may go, and, when the provider gave no new one, its
-// refresh token. Google gives one at the first time only; it is of the same account and
-// client, or it is dropped.
+// about the token, and, when the provider gave no new one, its refresh token. Google
+// gives one at the first time only; it is of the same account and client, or it is
+// dropped. To where the token may go does not stay: that is the operator's to say, and
+// what is replaced may be a token that TV put there.
 func (w *Webhook) keepOfReplaced(ctx context.Context, known *knownProvider, service string, fields map[string]any) {
 	stored, err := w.loadToken(ctx, service)
 	if err != nil || stored.meta()[credential.MetaProvider] != known.ID {
 		return
 	}
 	meta := stored.meta()
-	for _, name := range append(credential.Notes(), credential.MetaAllowedHosts) {
+	for _, name := range credential.Notes() {
 		if value, ok := meta[name]; ok {
 			fields[name] = value
 		}

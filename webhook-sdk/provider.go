@@ -156,7 +156,9 @@ func newProviders(list []Provider, client *refresh.Client, now func() time.Time)
 }
 
 // of is the provider that a token's metadata names, if it is one of ours. A token that
-// names another client of the provider was issued to that one: only it can refresh it.
+// names another client of the provider was issued to that one: only it can refresh it. One
+// of another issuer is another's, whatever its provider is called: its refresh token is no
+// business of ours.
 func (p *providers) of(meta map[string]any) (*knownProvider, bool) {
 	id, _ := meta[credential.MetaProvider].(string)
 	known, ok := p.byID[id]
@@ -166,7 +168,17 @@ func (p *providers) of(meta map[string]any) (*knownProvider, bool) {
 	if client, given := meta[metaClientID].(string); given && client != known.ClientID {
 		return nil, false
 	}
+	if given := meta[credential.MetaIssuer]; given != nil && given != "" && known.Issuer != "" {
+		if issuer, _ := given.(string); plainIssuer(issuer) != plainIssuer(known.Issuer) {
+			return nil, false
+		}
+	}
 	return known, true
+}
+
+// plainIssuer is an issuer without what people write one way or the other.
+func plainIssuer(text string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(text, "https://"), "/")
 }
 
 // endpoints is the provider with all that is known of it. The error is a

@@ -16,8 +16,8 @@ const (
 	// notifyWait is how long an answer waits for the refresh: TV waits for
 	// wire.CallTimeout. What takes longer goes on.
 	notifyWait = 8 * time.Second
-	// forceAgain is how old tokens must be to be refreshed though they are not due: a
-	// call that is repeated because its answer was lost, refreshes once.
+	// forceAgain is how long after the last attempt a token is refreshed though it is not
+	// due: a call that is repeated because its answer was lost, refreshes once.
 	forceAgain = 30 * time.Second
 )
 
@@ -81,10 +81,14 @@ func (w *Webhook) refreshNow(r *http.Request, request wire.RefreshNotifyRequest)
 	return notified(outcome), nil
 }
 
-// refreshOptions say how much of a hurry there is.
+// refreshOptions say how much of a hurry there is. A provider in trouble is left alone
+// until the time that it was given, whoever asks; what only its owner or an operator can
+// repair is tried whenever somebody asks, as it may just have been.
 func (w *Webhook) refreshOptions(reason string, meta map[string]any) refresh.Options {
-	issued := timeOf(meta[metaIssuedAt])
-	if reason != wire.ReasonRequested || !issued.IsZero() && w.now().Before(issued.Add(forceAgain)) {
+	now, state := w.now(), stateOf(meta, nil)
+	recent := func(at time.Time) bool { return !at.After(now) && now.Before(at.Add(forceAgain)) }
+	waits := state.RetryAt.After(now) && !state.RetryReason.ForOperator()
+	if reason != wire.ReasonRequested || waits || recent(state.IssuedAt) || recent(timeOf(meta[metaTriedAt])) {
 		return refresh.Options{Scheduled: true}
 	}
 	return refresh.Options{Force: true}

@@ -101,7 +101,8 @@ type refreshLease struct {
 	*refreshPlace
 	generation int64
 	creation   string         // of the token that Read saw last,
-	read       refresh.Secret // and its refresh token
+	read       refresh.Secret // its refresh token,
+	sequence   int64          // and how often its tokens had changed
 }
 
 // Read implements refresh.Lease.
@@ -112,7 +113,7 @@ func (l *refreshLease) Read(ctx context.Context) (refresh.State, error) {
 	}
 	state := stateOf(meta, secrets)
 	state.Provider, state.Version = l.provider, versionOf(stored.creationID(), state.Version)
-	l.creation, l.read = stored.creationID(), state.Tokens.RefreshToken
+	l.creation, l.read, l.sequence = stored.creationID(), state.Tokens.RefreshToken, sequenceOf(meta)
 	return state, nil
 }
 
@@ -140,7 +141,8 @@ func (l *refreshLease) open(ctx context.Context) (token, map[string]any, map[str
 func (l *refreshLease) Commit(ctx context.Context, t refresh.Tokens, o refresh.Outcome) error {
 	err := l.change(ctx, func(meta map[string]any, secrets map[string]string, same bool) (bool, error) {
 		now := stateOf(meta, secrets)
-		if now.Tokens.AccessToken.Equal(t.AccessToken) && now.Tokens.RefreshToken.Equal(t.RefreshToken) {
+		// A provider may give the same tokens with more time, which has to be written.
+		if now.Version != l.sequence && now.Tokens.AccessToken.Equal(t.AccessToken) && now.Tokens.RefreshToken.Equal(t.RefreshToken) {
 			return false, nil // a Commit before this one, whose answer was an error, had written it
 		}
 		if !same {
@@ -149,6 +151,9 @@ func (l *refreshLease) Commit(ctx context.Context, t refresh.Tokens, o refresh.O
 		putTokens(meta, secrets, t, now.Version+1, l.w.now())
 		return true, nil
 	})
+	if errors.Is(err, refresh.ErrGone) {
+		l.revokeLate(ctx, t)
+	}
 	if err != nil {
 		return err
 	}
@@ -156,21 +161,31 @@ func (l *refreshLease) Commit(ctx context.Context, t refresh.Tokens, o refresh.O
 	return nil
 }
 
-// Note implements refresh.Lease.
+// revokeLate revokes tokens whose own was deleted while the provider was asked: its
+// revocation was of the ones before, and nobody else has these.
+func (l *refreshLease) revokeLate(ctx context.Context, t refresh.Tokens) {
+	if _, err := l.w.loadToken(ctx, l.service); errors.Is(err, errTokenNotFound) {
+		l.w.revoke(ctx, l.address, l.service, revocation{known: l.known, creation: l.creation, token: t.RefreshToken, hint: hintRefreshToken})
+	}
+}
+
+// Note implements refresh.Lease. What it says already is neither written nor recorded again: TV
+// may ask as often as it likes.
 func (l *refreshLease) Note(ctx context.Context, o refresh.Outcome) error {
+	var stands bool
 	err := l.change(ctx, func(meta map[string]any, secrets map[string]string, same bool) (bool, error) {
 		if !same {
 			return false, refresh.ErrLeaseLost
 		}
-		now := stateOf(meta, secrets)
-		unchanged := o.Kind == refresh.StillValid && now.Attempts == o.Attempts && now.RetryAt.IsZero() && now.NeedsReauthorization == ""
-		putOutcome(meta, o)
-		return !unchanged, nil
+		if stands = says(stateOf(meta, secrets), o); !stands {
+			putOutcome(meta, o, l.w.now())
+		}
+		return !stands, nil
 	})
 	if err != nil {
 		return err
 	}
-	if o.Kind != refresh.StillValid {
+	if !stands && o.Kind != refresh.StillValid {
 		l.note(ctx, o)
 	}
 	return nil

@@ -23,11 +23,12 @@ const (
 	metaRetryAt   = "refreshRetryAt" // RFC 3339
 	metaRetryWhy  = "refreshRetryReason"
 	metaReconnect = "needsReauthorization" // why; until it was refreshed or stored anew
+	metaTriedAt   = "refreshTriedAt"       // RFC 3339, of the last attempt if it gave no tokens
 )
 
 // ownMeta is what the webhook alone writes about refreshing: nothing that a caller
 // wants stored may say it.
-var ownMeta = [...]string{wire.MetaRefreshSequence, metaAttempts, metaRetryAt, metaRetryWhy, metaReconnect}
+var ownMeta = [...]string{wire.MetaRefreshSequence, metaAttempts, metaRetryAt, metaRetryWhy, metaReconnect, metaTriedAt}
 
 // dropOwnMeta takes from a caller's metadata what is not the caller's to say.
 func dropOwnMeta(meta map[string]any) {
@@ -104,7 +105,7 @@ func putTokens(meta map[string]any, secrets map[string]string, t refresh.Tokens,
 		meta[metaScopes] = t.Scopes
 	}
 	putExpiry(meta, t.ExpiresAt)
-	putOutcome(meta, refresh.Outcome{Kind: refresh.Rotated})
+	putOutcome(meta, refresh.Outcome{Kind: refresh.Rotated}, now)
 	meta[metaIssuedAt] = credential.FormatTime(now)
 	meta[wire.MetaRefreshSequence] = sequence
 }
@@ -124,10 +125,24 @@ func putExpiry(meta map[string]any, at time.Time) {
 	}
 }
 
-// putOutcome writes how the last attempt ended.
-func putOutcome(meta map[string]any, o refresh.Outcome) {
-	for _, name := range []string{metaAttempts, metaRetryAt, metaRetryWhy, metaReconnect} {
+// says reports whether an outcome is what a state has as its last.
+func says(s refresh.State, o refresh.Outcome) bool {
+	switch o.Kind {
+	case refresh.RetryAt:
+		return s.RetryAt.Equal(o.At.Truncate(time.Millisecond)) && s.RetryReason == o.Reason && s.Attempts == o.Attempts
+	case refresh.NeedsReauthorization:
+		return s.NeedsReauthorization == o.Reason && s.Attempts == o.Attempts
+	}
+	return s.RetryAt.IsZero() && s.NeedsReauthorization == "" && s.Attempts == o.Attempts
+}
+
+// putOutcome writes how an attempt ended just now.
+func putOutcome(meta map[string]any, o refresh.Outcome, now time.Time) {
+	for _, name := range []string{metaAttempts, metaRetryAt, metaRetryWhy, metaReconnect, metaTriedAt} {
 		delete(meta, name)
+	}
+	if o.Kind == refresh.RetryAt || o.Kind == refresh.NeedsReauthorization {
+		meta[metaTriedAt] = credential.FormatTime(now)
 	}
 	switch o.Kind {
 	case refresh.RetryAt:

@@ -3,7 +3,6 @@ package webhook
 import (
 	"context"
 	"errors"
-	"net/http"
 	"time"
 
 	"github.com/tvzero/tokenvault/refresh"
@@ -13,6 +12,12 @@ import (
 // revokeTimeout is for the calls at a provider when a token is deleted, within what TV
 // waits for the deletion.
 const revokeTimeout = 5 * time.Second
+
+// Hints of RFC 7009 §2.1.
+const (
+	hintRefreshToken = "refresh_token"
+	hintAccessToken  = "access_token"
+)
 
 // A revocation is what makes a deleted token useless at its provider.
 type revocation struct {
@@ -37,27 +42,27 @@ func (w *Webhook) revocationOf(ctx context.Context, service string) revocation {
 	if err != nil {
 		return revocation{}
 	}
-	end := revocation{known: known, creation: stored.creationID(), token: refresh.Secret(secrets[wire.FieldRefreshToken]), hint: "refresh_token"}
+	end := revocation{known: known, creation: stored.creationID(), token: refresh.Secret(secrets[wire.FieldRefreshToken]), hint: hintRefreshToken}
 	if end.token == "" { // with a refresh token goes what was issued for it (RFC 7009 §2.1)
-		end.token, end.hint = refresh.Secret(secrets[wire.FieldAccessToken]), "access_token"
+		end.token, end.hint = refresh.Secret(secrets[wire.FieldAccessToken]), hintAccessToken
 	}
 	return end
 }
 
-// revoke tells the provider, and records what it said. The token is deleted whatever
-// that is: a failure is not the caller's.
-func (w *Webhook) revoke(r *http.Request, service string, end revocation) {
+// revoke tells the provider, and records what it said; address is of who caused it. The
+// token is deleted whatever that is: a failure is not the caller's.
+func (w *Webhook) revoke(ctx context.Context, address, service string, end revocation) {
 	if end.known == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), revokeTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), revokeTimeout)
 	defer cancel()
 	provider, err := w.providers.endpoints(ctx, end.known)
 	if err == nil {
 		err = w.oauth.Revoke(ctx, provider, end.token, end.hint)
 	}
 	rec := record{
-		Action: actionRevoke, Service: clip(service), CreationID: end.creation, Address: w.clients.describe(r),
+		Action: actionRevoke, Service: clip(service), CreationID: end.creation, Address: address,
 		Upstream: originOf(provider.RevocationURL), Outcome: revokeOutcome(err),
 	}
 	if err != nil {

@@ -240,10 +240,8 @@ func TestWhatIsDatedBeforeTheStartIsRefused(t *testing.T) {
 	accepted(t, tv.Redeem(wire.PathCredential, tv.Ticket(wire.PurposeUserReveal, "github")))
 }
 
-func TestPathsOfTheProtocolThatAreNotServedAreForbidden(t *testing.T) {
+func TestAPathOfTheProtocolThatIsNotServedIsForbidden(t *testing.T) {
 	t.Parallel()
 	_, tv, _ := bound(t)
-	for _, path := range []string{wire.PathRefresh, wire.PathRefreshNotify} {
-		refused(t, tv.Signed(path, map[string]any{"action": "get", "service": "github"}), http.StatusForbidden, wire.CodeForbidden)
-	}
+	refused(t, tv.Signed(wire.PathRefresh, map[string]any{"action": "get", "service": "github"}), http.StatusForbidden, wire.CodeForbidden)
 }

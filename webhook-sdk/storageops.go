@@ -333,17 +333,24 @@ func (w *Webhook) removeToken(r *http.Request, service string) error {
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil
 	}
-	// A document that cannot be read can be deleted all the same.
-	end := w.revocationOf(r.Context(), service)
 	rec := record{Action: actionDelete, Service: clip(service), Address: w.clients.describe(r), Outcome: outcomeOK}
 	if err := w.appendRecord(r.Context(), rec); err != nil {
 		return err
 	}
-	err = w.storage.Delete(r.Context(), storage.CollectionTokens, service)
+	end, err := w.takeToken(r.Context(), service)
 	if err == nil || errors.Is(err, storage.ErrNotFound) {
-		w.revoke(r, service, end)
+		w.revoke(r.Context(), rec.Address, service, end)
 		return nil
 	}
 	rec.Outcome = outcomeOf(err)
 	return errors.Join(fmt.Errorf("deleting a token: %w", err), w.appendRecord(r.Context(), rec))
+}
+
+// takeToken deletes a token and returns how it is revoked. The lock keeps a refresh
+// from changing it between the two. A document that cannot be read is deleted all the
+// same.
+func (w *Webhook) takeToken(ctx context.Context, service string) (revocation, error) {
+	defer w.writes.lock(service)()
+	end := w.revocationOf(ctx, service)
+	return end, w.storage.Delete(ctx, storage.CollectionTokens, service)
 }

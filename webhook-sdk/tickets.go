@@ -19,44 +19,44 @@ func (w *Webhook) useTicket(ctx context.Context, text, service string, purposes 
 }
 
 // redeem is useTicket for who knows by the ticket alone what it permits. It also
-// returns the origin of the TV that issued it.
-func (w *Webhook) redeem(ctx context.Context, text string, permits func(wire.Ticket) bool) (wire.Ticket, string, error) {
+// returns the binding under which it was issued.
+func (w *Webhook) redeem(ctx context.Context, text string, permits func(wire.Ticket) bool) (wire.Ticket, binding, error) {
 	now := w.now()
 	active := w.bindings.active(now)
 	if len(active) == 0 {
-		return wire.Ticket{}, "", errSetupRequired
+		return wire.Ticket{}, binding{}, errSetupRequired
 	}
 	ticket, index, err := wire.OpenTicket(secretsOf(active), text, now)
 	if err != nil {
-		return wire.Ticket{}, "", ticketRefusal(err)
+		return wire.Ticket{}, binding{}, ticketRefusal(err)
 	}
 	if ticket.IssuedAt < w.started.Unix() {
-		return wire.Ticket{}, "", refuse(wire.CodeTicketInvalid, "the ticket was issued before this webhook was started; ask for a new one")
+		return wire.Ticket{}, binding{}, refuse(wire.CodeTicketInvalid, "the ticket was issued before this webhook was started; ask for a new one")
 	}
 	if !permits(ticket) || !wire.ValidServiceName(ticket.Service) {
-		return wire.Ticket{}, "", refuse(wire.CodeTicketInvalid, "the ticket is for another purpose or another service")
+		return wire.Ticket{}, binding{}, refuse(wire.CodeTicketInvalid, "the ticket is for another purpose or another service")
 	}
 	if owner := active[index].Owner; owner != "" && owner != ticket.Subject {
-		return wire.Ticket{}, "", errWrongOwner
+		return wire.Ticket{}, binding{}, errWrongOwner
 	}
 	fresh, err := w.nonces.use(now, time.Unix(ticket.ExpiresAt, 0), keyOf('n', []byte(ticket.Nonce)))
 	if err != nil {
-		return wire.Ticket{}, "", err
+		return wire.Ticket{}, binding{}, err
 	}
 	if !fresh {
-		return wire.Ticket{}, "", refuse(wire.CodeTicketInvalid, "the ticket was used before; ask for a new one")
+		return wire.Ticket{}, binding{}, refuse(wire.CodeTicketInvalid, "the ticket was used before; ask for a new one")
 	}
 	if active[index].Owner == "" {
 		if err := w.bindings.claim(ctx, active[index].Secret, ticket.Subject); errors.Is(err, errOtherOwner) {
-			return wire.Ticket{}, "", errWrongOwner
+			return wire.Ticket{}, binding{}, errWrongOwner
 		} else if err != nil {
-			return wire.Ticket{}, "", err
+			return wire.Ticket{}, binding{}, err
 		}
 	}
 	if !slices.Contains(w.purposes, ticket.Purpose) {
-		return wire.Ticket{}, "", refuse(wire.CodeForbidden, "this webhook's operator does not serve the purpose %s", string(ticket.Purpose))
+		return wire.Ticket{}, binding{}, refuse(wire.CodeForbidden, "this webhook's operator does not serve the purpose %s", string(ticket.Purpose))
 	}
-	return ticket, active[index].Origin, nil
+	return ticket, active[index], nil
 }
 
 var errWrongOwner = refuse(wire.CodeTicketInvalid, "the ticket is for another vault than this webhook is bound to")

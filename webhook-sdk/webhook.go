@@ -192,15 +192,13 @@ func (w *Webhook) buildRoutes() map[string]route {
 	add(wire.PathStore, true, methods{"POST": w.store})
 	add(wire.PathCredential, true, methods{"GET": w.credential, "POST": w.credential})
 	add(wire.PathTOTPCode, true, methods{"GET": w.totpCode, "POST": w.totpCode})
-	// A webhook that does not serve a path of the protocol says so, and with 403.
-	refreshing, throughTV := signedFunc(notServed), signedFunc(notServed)
-	if w.servesRefresh() {
-		refreshing = w.refreshNotify
-	}
+	// A webhook that does not refresh through TV says so, and with 403. A notification
+	// it acknowledges, even if there is no token that it refreshes itself.
+	throughTV := signedFunc(notServed)
 	if w.tvRefresh {
 		throughTV = w.refreshThroughTV
 	}
-	add(wire.PathRefreshNotify, false, methods{"POST": w.signed(refreshing)})
+	add(wire.PathRefreshNotify, false, methods{"POST": w.signed(w.refreshNotify)})
 	add(wire.PathRefresh, false, methods{"POST": w.signed(throughTV)})
 	for _, provider := range w.providers.byID {
 		if provider.connects() { // where its purpose is not served, the ticket is refused
@@ -219,7 +217,7 @@ func (w *Webhook) servesRefresh() bool { return len(w.providers.byID) > 0 }
 func (w *Webhook) servesConnect() bool { return slices.Contains(w.purposes, wire.PurposeConnect) }
 
 func notServed(http.ResponseWriter, *http.Request, []byte) error {
-	return refuse(wire.CodeForbidden, "this webhook does not refresh tokens; see its capabilities")
+	return refuse(wire.CodeForbidden, "this webhook gives out no refresh tokens; see its capabilities")
 }
 
 // ServeHTTP implements http.Handler. Every refusal is JSON with an error code of
