@@ -115,10 +115,11 @@ func serveUntil(ctx context.Context, wh *webhook.Webhook, listener net.Listener,
 		log.Warn("requests were cut off", "error", err.Error())
 		_ = server.Close()
 	}
-	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-		return err
+	err := <-served
+	if errors.Is(err, http.ErrServerClosed) {
+		err = nil
 	}
-	return wh.Close()
+	return errors.Join(err, wh.Close())
 }
 
 // health asks the webhook that listens at address, from the same machine.
