@@ -34,6 +34,7 @@ func TestFormsCallTheirServiceThenRedirect(t *testing.T) {
 		{"/tokens/sync", nil, `Sync ""`, "/", "what your webhook has now"},
 		{"/token/my%20token", values("displayName", "New", "notes", "a\r\nb", "tags", " x, ,y "), `UpdateMetadata my token "New" "a\nb" ["x" "y"]`, "/token/my%20token", "Saved"},
 		{"/token/my%20token/delete", nil, "DeleteTokens my token", "/", "deleted"},
+		{"/token/my%20token/refresh", nil, "Refresh my token", "/token/my%20token", "there is a new access token"},
 		{agentPath, values("name", "n", "description", "a\r\nb"), `Update "n" "a\nb"`, agentPath, "Saved"},
 		{agentPath + "/status", values("status", "suspended"), "Update suspended", agentPath, "suspended"},
 		{agentPath + "/status", values("status", "active"), "Update active", agentPath, "may act again"},

@@ -23,9 +23,12 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/accounts"
 	"github.com/tvzero/tokenvault/server/internal/agents"
 	"github.com/tvzero/tokenvault/server/internal/audit"
+	"github.com/tvzero/tokenvault/server/internal/connect"
 	"github.com/tvzero/tokenvault/server/internal/fault"
 	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/platform"
+	"github.com/tvzero/tokenvault/server/internal/providers"
+	"github.com/tvzero/tokenvault/server/internal/renew"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 	"github.com/tvzero/tokenvault/server/internal/web"
 )
@@ -129,6 +132,23 @@ type Moves interface {
 	MoveBackPlan(ctx context.Context, p grants.Principal) ([]vaults.Back, error)
 }
 
+// Refreshing refreshes tokens because somebody asks for it.
+type Refreshing interface {
+	Refresh(ctx context.Context, p grants.Principal, client audit.Client, service string) (renew.Result, error)
+}
+
+// Connections connects accounts at providers, and ends that.
+type Connections interface {
+	Start(ctx context.Context, p grants.Principal, client audit.Client, in connect.StartInput) (connect.Redirect, error)
+	Finish(ctx context.Context, p grants.Principal, client audit.Client, in connect.Callback) (connect.Connected, error)
+	Disconnect(ctx context.Context, p grants.Principal, client audit.Client, service string) (connect.Disconnected, error)
+}
+
+// Providers are those that this server is a client of.
+type Providers interface {
+	List() []providers.Summary
+}
+
 // Record reads the audit record.
 type Record interface {
 	List(ctx context.Context, accountID uuid.UUID, filter audit.Filter) (audit.Page, error)
@@ -148,6 +168,9 @@ type Deps struct {
 	Sessions  Sessions
 	Linking   Linking
 	Moves     Moves
+	Refresh   Refreshing
+	Connect   Connections
+	Known     Providers
 	Audit     Record
 	Cookies   web.Cookies
 	PublicURL *url.URL         // what the command lines on the pages use
@@ -205,6 +228,16 @@ func (d *Dashboard) Routes(r gin.IRoutes) {
 	r.POST("/token/:service/reveal", d.user(d.reveal))
 	get("/token/:service/delete", d.user(d.deleteTokenPage))
 	r.POST("/token/:service/delete", d.user(d.deleteToken))
+	r.POST("/token/:service/refresh", d.user(d.refreshNow))
+	get("/token/:service/disconnect", d.user(d.disconnectPage))
+	r.POST("/token/:service/disconnect", d.user(d.disconnect))
+	get("/token/:service/connected", d.user(d.connected))
+
+	get(connectForm, d.user(d.connectPage))
+	// Without HEAD: each GET begins or ends something.
+	r.GET(connectRoot, d.user(d.startConnecting))
+	r.GET(connectRoot+"/:provider", d.user(d.startConnecting))
+	r.GET(callbackPath, d.page(d.finishConnecting))
 
 	get("/agents", d.user(d.agentsPage))
 	r.POST("/agents", d.user(d.createAgent))
@@ -278,41 +311,43 @@ func (d *Dashboard) page(h pageHandler) gin.HandlerFunc {
 // user is the adapter of pages for those who are signed in. Others are sent to
 // sign in, and come back to what they wanted to read.
 func (d *Dashboard) user(h userHandler) gin.HandlerFunc {
-	return d.page(func(c *gin.Context) error {
-		token := d.deps.Cookies.Session(c.Request)
-		if token == "" {
-			return d.sendToLogin(c)
-		}
-		ctx := c.Request.Context()
-		p, err := d.deps.Auth.Authenticate(ctx, token, models.GrantSession)
-		if fault.CodeOf(err) == fault.InvalidKey {
-			d.deps.Cookies.EndSession(c.Writer)
-			return d.sendToLogin(c)
-		}
-		if err != nil {
-			return err
-		}
-		if p.RotateDue {
-			web.FollowSession(c, d.deps.Cookies, func(ctx context.Context) (string, time.Time, error) {
-				next, expires, err := d.deps.Sessions.Rotate(ctx, p)
-				if err == nil {
-					p.ExpiresAt = expires
-				}
-				return next.Reveal(), expires, err
-			})
-		}
-		v := visitor{principal: p}
-		if v.account, err = d.deps.Accounts.Account(ctx, p); err != nil {
-			return err
-		}
-		if v.vault, err = d.deps.Vault.Status(ctx, p); err != nil {
-			return err
-		}
-		if err := d.lookOut(ctx, &v); err != nil {
-			return err
-		}
-		return h(c, v)
-	})
+	return d.page(func(c *gin.Context) error { return d.signedInAs(c, h) })
+}
+
+func (d *Dashboard) signedInAs(c *gin.Context, h userHandler) error {
+	token := d.deps.Cookies.Session(c.Request)
+	if token == "" {
+		return d.sendToLogin(c)
+	}
+	ctx := c.Request.Context()
+	p, err := d.deps.Auth.Authenticate(ctx, token, models.GrantSession)
+	if fault.CodeOf(err) == fault.InvalidKey {
+		d.deps.Cookies.EndSession(c.Writer)
+		return d.sendToLogin(c)
+	}
+	if err != nil {
+		return err
+	}
+	if p.RotateDue {
+		web.FollowSession(c, d.deps.Cookies, func(ctx context.Context) (string, time.Time, error) {
+			next, expires, err := d.deps.Sessions.Rotate(ctx, p)
+			if err == nil {
+				p.ExpiresAt = expires
+			}
+			return next.Reveal(), expires, err
+		})
+	}
+	v := visitor{principal: p}
+	if v.account, err = d.deps.Accounts.Account(ctx, p); err != nil {
+		return err
+	}
+	if v.vault, err = d.deps.Vault.Status(ctx, p); err != nil {
+		return err
+	}
+	if err := d.lookOut(ctx, &v); err != nil {
+		return err
+	}
+	return h(c, v)
 }
 
 // sendToLogin remembers only what can be read again: a form that was posted
@@ -320,7 +355,7 @@ func (d *Dashboard) user(h userHandler) gin.HandlerFunc {
 func (d *Dashboard) sendToLogin(c *gin.Context) error {
 	to := "/login"
 	if c.Request.Method == http.MethodGet && c.Request.URL.Path != "/" {
-		to += "?" + url.Values{"next": {c.Request.URL.RequestURI()}}.Encode()
+		to += "?" + url.Values{"next": {comeBackTo(c.Request.URL)}}.Encode()
 	}
 	return seeOther(c, to)
 }

@@ -17,9 +17,12 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/accounts"
 	"github.com/tvzero/tokenvault/server/internal/agents"
 	"github.com/tvzero/tokenvault/server/internal/audit"
+	"github.com/tvzero/tokenvault/server/internal/connect"
 	"github.com/tvzero/tokenvault/server/internal/dashboard"
 	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/platform"
+	"github.com/tvzero/tokenvault/server/internal/providers"
+	"github.com/tvzero/tokenvault/server/internal/renew"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 	"github.com/tvzero/tokenvault/server/internal/web"
 )
@@ -39,6 +42,9 @@ var (
 	_ dashboard.Moves            = (*vaults.Service)(nil)
 	_ dashboard.Keys             = (*grants.Service)(nil)
 	_ dashboard.Sessions         = (*grants.Service)(nil)
+	_ dashboard.Refreshing       = (*renew.Service)(nil)
+	_ dashboard.Connections      = (*connect.Service)(nil)
+	_ dashboard.Providers        = (*providers.Registry)(nil)
 )
 
 // A door is a running dashboard over fake services.
@@ -54,7 +60,8 @@ func open(t *testing.T) *door {
 	public := &url.URL{Scheme: "http", Host: "127.0.0.1:8000"}
 	d, err := dashboard.New(dashboard.Deps{
 		Auth: s, Accounts: s, Tokens: s, Vault: s, Webhook: s, Agents: s, Grants: s, Audit: record{s}, Cookies: web.NewCookies(public), PublicURL: public,
-		Platform: s, Keys: keys{s}, Sessions: sessions{s}, Linking: s, Moves: s, Now: func() time.Time { return now },
+		Platform: s, Keys: keys{s}, Sessions: sessions{s}, Linking: s, Moves: s,
+		Refresh: refreshing{s}, Connect: s, Known: registry{s}, Now: func() time.Time { return now },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -113,7 +120,7 @@ func (d *door) post(t *testing.T, path string, form url.Values) answer {
 func sealedPages() []string {
 	return []string{
 		"/", "/tokens/new", "/tokens/new?type=OAuth", "/tokens/new?service=my%20token", "/token/my%20token", "/token/my%20token/delete",
-		"/tokens/superseded/" + agentID.String() + "/delete", "/agents", agentPath, "/keys", "/grants", "/escrows/" + escrowID.String(), "/settings",
+		"/token/my%20token/disconnect", "/tokens/connect", "/tokens/connect?bridge=b&owner=o", "/tokens/superseded/" + agentID.String() + "/delete", "/agents", agentPath, "/keys", "/grants", "/escrows/" + escrowID.String(), "/settings",
 	}
 }
 
@@ -131,8 +138,8 @@ const agentPath = "/agents/01890000-0000-7000-8000-0000000000a1"
 // pages are all that somebody who is signed in can read.
 func pages() []string {
 	return []string{
-		"/", "/tokens/new", "/tokens/new?service=my%20token", "/token/my%20token", "/token/my%20token/delete", "/agents", agentPath,
-		agentPath + "/rotate-key", agentPath + "/delete", "/keys", "/keys/" + keyID.String() + "/rotate", "/grants", "/grants/" + sessionID.String() + "/revoke",
+		"/", "/tokens/new", "/tokens/new?service=my%20token", "/token/my%20token", "/token/my%20token/delete", "/token/my%20token/disconnect", "/tokens/connect",
+		"/tokens/connect?provider=acme&service=x", "/agents", agentPath, agentPath + "/rotate-key", agentPath + "/delete", "/keys", "/keys/" + keyID.String() + "/rotate", "/grants", "/grants/" + sessionID.String() + "/revoke",
 		"/grants/" + otherID.String() + "/share-vault", "/audit", "/audit?service=x&type=release", "/settings", "/settings/unbind", "/vault/move", "/vault/move/" + agentID.String() + "/delete", "/vault/move-back", link("c0de", hook, fingerprint),
 	}
 }
@@ -181,12 +188,16 @@ func (d *door) follow(t *testing.T, list []string) int {
 			}
 			seen[target] = true
 			if strings.Contains(m[0], "action=") {
-				if !routes[variable.ReplaceAllString(target, "/$1/*")] && target != "/audit" {
+				if !routes[variable.ReplaceAllString(target, "/$1/*")] && target != "/audit" && target != "/tokens/connect" {
 					t.Errorf("%s posts to %s, which takes no form", page, target)
 				}
 				continue
 			}
-			if linked := d.get(t, target); linked.status != http.StatusOK && target != "/token/other" { // the fakes have one token
+			want := http.StatusOK
+			if strings.HasPrefix(target, "/connect") {
+				want = http.StatusSeeOther
+			}
+			if linked := d.get(t, target); linked.status != want && target != "/token/other" { // the fakes have one token
 				t.Errorf("%s links to %s, which answers %d", page, target, linked.status)
 			}
 		}

@@ -18,10 +18,13 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/agents"
 	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/cache"
+	"github.com/tvzero/tokenvault/server/internal/connect"
 	"github.com/tvzero/tokenvault/server/internal/custody"
 	"github.com/tvzero/tokenvault/server/internal/fault"
 	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/platform"
+	"github.com/tvzero/tokenvault/server/internal/providers"
+	"github.com/tvzero/tokenvault/server/internal/renew"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 )
 
@@ -68,6 +71,15 @@ type services struct {
 	changes  platform.Preview
 	secret   map[string]any
 	aside    []models.Token
+
+	row         *models.Refresh // of the token; nil: nothing is known
+	connectable bool
+	health      string // status of the token; empty: active
+	renewed     renew.Result
+	redirect    connect.Redirect
+	finished    connect.Connected
+	ended       connect.Disconnected
+	known       []providers.Summary
 
 	status  vaults.Status
 	token   models.Token
@@ -191,11 +203,42 @@ func (s *services) Account(context.Context, grants.Principal) (models.Account, e
 func (s *services) RegistrationOpen(context.Context) (bool, error) { return s.open, s.read }
 
 func (s *services) view() vaults.TokenView {
-	if s.sealed {
-		return vaults.TokenView{Token: s.token, Status: vaults.StatusActive, Trust: vaults.Sealed, TrustReason: "Sealed."}
+	v := vaults.TokenView{
+		Token: s.token, Status: vaults.StatusActive, Trust: vaults.TVZero, TrustReason: "This server never receives it.",
+		Mode: models.ModeWebhook, Binding: s.status.Binding, Refresh: s.row, Connectable: s.connectable,
 	}
-	return vaults.TokenView{Token: s.token, Status: vaults.StatusActive, Trust: vaults.TVZero, TrustReason: "This server never receives it."}
+	if s.sealed {
+		v.Trust, v.TrustReason, v.Mode, v.Binding = vaults.Sealed, "Sealed.", models.ModePlatform, nil
+	}
+	if s.health != "" {
+		v.Status = s.health
+	}
+	return v
 }
+
+// refreshing refreshes as renewed says.
+type refreshing struct{ *services }
+
+func (r refreshing) Refresh(_ context.Context, _ grants.Principal, _ audit.Client, service string) (renew.Result, error) {
+	return r.renewed, r.called("Refresh %s", service)
+}
+
+func (s *services) Start(_ context.Context, _ grants.Principal, _ audit.Client, in connect.StartInput) (connect.Redirect, error) {
+	return s.redirect, s.called("Start %q %q %q/%q %q %s", in.Provider, in.Service, in.Owner, in.Bridge, in.Scopes, in.ReturnTo)
+}
+
+func (s *services) Finish(_ context.Context, _ grants.Principal, _ audit.Client, in connect.Callback) (connect.Connected, error) {
+	return s.finished, s.called("Finish %q %q %q %q %q", in.Cookie, in.State, string(in.Code), in.Issuer, in.Error)
+}
+
+func (s *services) Disconnect(_ context.Context, _ grants.Principal, _ audit.Client, service string) (connect.Disconnected, error) {
+	return s.ended, s.called("Disconnect %s", service)
+}
+
+// registry has the providers that known says.
+type registry struct{ *services }
+
+func (r registry) List() []providers.Summary { return r.known }
 
 func (s *services) Tokens(context.Context, grants.Principal, vaults.Page) ([]vaults.TokenView, string, error) {
 	return []vaults.TokenView{s.view()}, "next&page", s.read

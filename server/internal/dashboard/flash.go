@@ -28,6 +28,14 @@ const (
 	flashAccepted       flash = "accepted"
 	flashDeclined       flash = "declined"
 	flashCancelled      flash = "cancelled"
+	flashRefreshed      flash = "refreshed"
+	flashStillValid     flash = "still-valid"
+	flashUndelivered    flash = "undelivered"
+	flashConnected      flash = "connected"
+	flashConnectedLess  flash = "connected-less"
+	flashConnectedOther flash = "connected-other"
+
+	flashConnectedOtherLess flash = "connected-other-less"
 )
 
 func (f flash) text() string {
@@ -76,6 +84,20 @@ func (f flash) text() string {
 		return "Declined. Your vault stays as it is."
 	case flashCancelled:
 		return "The offer is taken back."
+	case flashRefreshed:
+		return "Refreshed: there is a new access token."
+	case flashStillValid:
+		return "The access token is still good: it was not replaced."
+	case flashUndelivered:
+		return "Refreshed. Your webhook is away; the new tokens wait for it, sealed to its own key."
+	case flashConnected:
+		return "The account is connected."
+	case flashConnectedLess:
+		return "The account is connected. Not all that was asked for was allowed: see the scopes."
+	case flashConnectedOther:
+		return "The account is connected. It is another one than before."
+	case flashConnectedOtherLess:
+		return "The account is connected. It is another one than before, and not all that was asked for was allowed: see the scopes."
 	case flashSignedOut:
 		return "You are signed out."
 	}

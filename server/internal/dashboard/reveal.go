@@ -25,6 +25,8 @@ type oneTimeCode struct {
 type shown struct {
 	secrets []secretRow
 	code    *oneTimeCode
+
+	refreshing *fault.Error // why it was not refreshed, when that was asked for
 }
 
 // secretRows are the fields of a credential that its form has too, in its order.

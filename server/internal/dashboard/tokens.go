@@ -25,6 +25,7 @@ type tokenRow struct {
 	Trust       badge
 	ExpiresAt   *time.Time
 	Tags        []string
+	Refresh     *refreshCard // nil: it is from no provider
 }
 
 // A badge is a word with a look and a reason. Looks do not carry meaning alone.
@@ -39,6 +40,8 @@ func trustBadge(v vaults.TokenView) badge {
 	switch v.Trust {
 	case vaults.TVZero:
 		b.Look = "zero"
+	case vaults.TVRefresh:
+		b.Look = "refresh"
 	case vaults.TVSeen:
 		b.Look = "seen"
 	case vaults.Sealed:
@@ -58,6 +61,12 @@ func statusBadge(status string) badge {
 		b.Look, b.Reason = "warn", "It expires within a day and has no refresh token."
 	case vaults.StatusExpired:
 		b.Look, b.Reason = "bad", "Its expiry has passed."
+	case vaults.StatusNeedsReauthorization:
+		b.Look, b.Text, b.Reason = "bad", "connect again", "Only its owner can renew it: connect the account again."
+	case vaults.StatusNeedsAttention:
+		b.Look, b.Reason = "warn", "Somebody has to set something right before it can be refreshed."
+	case vaults.StatusEmpty:
+		b.Look, b.Reason = "warn", "Your webhook says that it has nothing under this name."
 	default:
 		b.Look = "warn"
 	}
@@ -68,6 +77,7 @@ func showToken(v vaults.TokenView) tokenRow {
 	return tokenRow{
 		Service: v.Token.ServiceName, DisplayName: v.Token.DisplayName, Type: typeName(v.Token.TokenType),
 		Status: statusBadge(v.Status), Trust: trustBadge(v), ExpiresAt: v.Token.ExpiresAt, Tags: v.Token.Tags,
+		Refresh: refreshOf(v),
 	}
 }
 
@@ -110,10 +120,12 @@ func (d *Dashboard) tokensPage(c *gin.Context, v visitor) error {
 		Tokens     []tokenRow
 		Superseded []supersededRow
 		Waiting    int // in platform vaults, to be moved to the webhook
+		Providers  []providerButton
+		ByWebhook  bool // the webhook connects accounts by itself
 		Next       string
 		First      bool
 	}
-	p := page{Bound: bound(v), First: c.Query("cursor") == ""}
+	p := page{Bound: bound(v), First: c.Query("cursor") == "", Providers: d.providerButtons(v), ByWebhook: v.vault.ConnectsItself()}
 	if p.Bound {
 		p.Host = hostOf(v.vault.Binding.URL)
 	}
@@ -188,7 +200,8 @@ type tokenPage struct {
 	Host       string
 	IsTOTP     bool
 	IsSealed   bool
-	Shown      []secretRow // revealed, by the POST that asked for it
+	Facts      vaults.TokenView // that the badge follows from
+	Shown      []secretRow      // revealed, by the POST that asked for it
 	Code       *oneTimeCode
 	Name       field
 	Notes      field
@@ -210,16 +223,22 @@ func (d *Dashboard) tokenPage(c *gin.Context, v visitor) error {
 func (d *Dashboard) showTokenPage(c *gin.Context, v visitor, token vaults.TokenView, s shown, failure *fault.Error) error {
 	p := tokenPage{
 		tokenRow: showToken(token), Token: token.Token, IsTOTP: token.Token.TokenType == "TOTP",
-		IsSealed: token.Trust == vaults.Sealed, Shown: s.secrets, Code: s.code,
+		IsSealed: token.Mode == models.ModePlatform, Facts: token, Shown: s.secrets, Code: s.code,
 		Name:  field{Name: "displayName", Label: "Display name", Type: "text", Value: token.Token.DisplayName, MaxLength: 100},
 		Notes: field{Name: "notes", Label: "Notes", Type: "area", Value: token.Token.Notes, MaxLength: 2000},
 		Tags:  field{Name: "tags", Label: "Tags", Type: "text", Value: strings.Join(token.Token.Tags, ", "), Hint: "Separated by commas.", MaxLength: 900},
+	}
+	status := statusOf(failure)
+	if s.refreshing != nil && p.Refresh == nil {
+		failure = s.refreshing
+	} else if s.refreshing != nil {
+		p.Refresh.Problem, status = s.refreshing, statusOf(s.refreshing)
 	}
 	connect := ""
 	if bound(v) && !p.IsSealed {
 		p.WebhookURL, p.Host, connect = v.vault.Binding.URL, hostOf(v.vault.Binding.URL), origin(v.vault.Binding.URL)
 	}
-	return d.render(c, statusOf(failure), "token", view{
+	return d.render(c, max(status, statusOf(failure)), "token", view{
 		Title: token.Token.ServiceName, Section: "tokens", Connect: connect, Page: &p, Problem: mark(failure, &p.Name, &p.Notes, &p.Tags),
 	}, &v)
 }
@@ -238,7 +257,7 @@ func (d *Dashboard) updateToken(c *gin.Context, v visitor) error {
 		vaults.MetadataInput{DisplayName: &name, Notes: &notes, Tags: &tags})
 	if err == nil {
 		word := flashTokenSaved
-		if saved.Trust == vaults.Sealed {
+		if saved.Mode == models.ModePlatform {
 			word = flashMetadataSaved
 		}
 		return d.done(c, tokenPath(service), word)
@@ -291,7 +310,7 @@ func (d *Dashboard) deleteTokenPage(c *gin.Context, v visitor) error {
 		return err
 	}
 	gone := "The credential is deleted at your webhook. If you have it nowhere else, it is gone."
-	if token.Trust == vaults.Sealed {
+	if token.Mode == models.ModePlatform {
 		gone = "The credential is deleted from this server's database. If you have it nowhere else, it is gone. A copy of the database that somebody made earlier still has it, sealed with the keys of its time."
 	}
 	return d.confirm(c, v, "tokens", confirmation{
