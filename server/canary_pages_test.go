@@ -60,6 +60,10 @@ func (c *cage) everyPage(t *testing.T) {
 		get(token, token+"/delete")
 		post(token, "displayName", sample.Text("displayName"), "notes", "seen on a page", "tags", "ci, page")
 	}
+	c.browse(t, "/connect/theirs?service=by-page")
+	get("/token/by-page", "/token/by-page/disconnect", "/tokens/connect", "/tokens/connect?provider=theirs")
+	post("/token/by-page/refresh")
+	post("/token/by-page/disconnect")
 	c.spare(t, "spare-page")
 	post("/token/spare-page/delete")
 	post("/tokens/sync")

@@ -64,6 +64,7 @@ func (c *cage) platformOperations(t *testing.T) {
 	must("POST", "/api/keys/"+key.ID+"/rotate", nil, &key)
 	must("GET", "/api/keys", nil, nil)
 	must("DELETE", "/api/keys/"+key.ID, nil, nil)
+	c.connectHere(t)
 	c.platformPages(t)
 }
 

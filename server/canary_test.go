@@ -13,12 +13,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/tvzero/tokenvault/models/store/storetest"
+	"github.com/tvzero/tokenvault/refresh/refreshtest"
 	"github.com/tvzero/tokenvault/webhook-sdk/agent"
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
 
@@ -43,8 +45,14 @@ func TestNoCredentialIsEverInTheServer(t *testing.T) {
 
 			mistaken := c.mistake(t)
 			secrets := append(c.secrets(), mistaken)
-			where := c.look(t, newSearch(append(secrets, c.control)))
+			sealed := c.sealed()
+			where := c.look(t, newSearch(append(append(secrets, sealed...), c.control)))
 			for place, f := range where {
+				for _, secret := range sealed {
+					if place != "memory" && len(f[secret.Name]) > 0 { // they pass through it
+						t.Errorf("%s is in the server's %s, as %v", secret.Name, place, f[secret.Name])
+					}
+				}
 				for _, secret := range secrets {
 					if secret.Name == mistaken.Name && place == "memory" {
 						// It was sent to the server itself, which does not read it; but the
@@ -116,6 +124,8 @@ type cage struct {
 	client          *http.Client
 	spec            *apitest.Spec
 	answers         *recorder
+	ours            *refreshtest.Provider // whose client this server is
+	theirs          *refreshtest.Provider // whose client the webhook is
 }
 
 const adminSecret = "the operator's own admin secret"
@@ -127,16 +137,20 @@ func newCage(t *testing.T, server, webhook, dialect string) *cage {
 	c.control = apptest.Secret{Name: "display name", Value: []byte("control-" + rand.Text())}
 	c.samples[0].Data["displayName"] = string(c.control.Value)
 
+	c.providers(t)
+
 	key := make([]byte, 32)
 	_, _ = rand.Read(key)
 	c.server = apptest.Start(t, regexp.MustCompile(`msg=serving address=(\S+)`), []string{
 		"TOKENVAULT_LISTEN=127.0.0.1:0", "TOKENVAULT_PUBLIC_URL=http://127.0.0.1:0", "TOKENVAULT_DATABASE_URL=" + c.database,
 		"TOKENVAULT_SERVER_KEYS=0:" + base64.StdEncoding.EncodeToString(key), "TOKENVAULT_ALLOW_PRIVATE_NETWORKS=true", "TOKENVAULT_REGISTRATION=open",
+		"TOKENVAULT_PROVIDERS=" + provider("ours", c.ours),
 	}, server)
 	c.serverURL = "http://" + c.server.Ready[1]
 	c.webhook = apptest.Start(t, regexp.MustCompile(`is reached at (\S+)`), []string{
 		"TV_WEBHOOK_LISTEN=127.0.0.1:0", "TV_WEBHOOK_DATA=" + t.TempDir(), "TV_WEBHOOK_TOKENVAULT_URL=" + c.serverURL,
 		"TV_WEBHOOK_ADMIN_SECRET=" + adminSecret, "TV_WEBHOOK_ALLOW_PRIVATE_NETWORKS=true", "TV_WEBHOOK_GCP_TOKEN_HOSTS=" + c.endpoint.Host,
+		"TV_WEBHOOK_OAUTH_PROVIDERS=" + provider("theirs", c.theirs),
 	}, webhook)
 	c.webhookURL = c.webhook.Ready[1]
 	c.answers = &recorder{host: c.server.Ready[1]}
@@ -155,6 +169,7 @@ func (c *cage) store(t *testing.T) {
 	c.platformOperations(t)
 	c.owner.Bind(c.webhookURL, adminSecret)
 	c.moves(t)
+	c.connectAtWebhook(t)
 	for _, sample := range c.samples {
 		c.owner.Store(sample.Service, sample.Data)
 	}
@@ -169,7 +184,7 @@ func (c *cage) secrets() []apptest.Secret {
 	for i, token := range c.endpoint.Minted() {
 		all = append(all, apptest.Secret{Name: fmt.Sprintf("minted token %d", i), Value: []byte(token), Derived: true})
 	}
-	return all
+	return append(all, c.connected()...)
 }
 
 // release has an agent fetch every credential that it was granted.
@@ -311,8 +326,12 @@ func (c *cage) wantInWebhook(t *testing.T) {
 		for _, sample := range c.samples {
 			c.owner.Reveal(sample.Service)
 		}
+		c.owner.Reveal(atWebhook)
 		newSearch(c.secrets()).memory(t, f, c.webhook)
 		missing = nil
+		if !slices.ContainsFunc(c.connected(), func(s apptest.Secret) bool { return len(f[s.Name]) > 0 }) {
+			missing = append(missing, "a token that was connected there")
+		}
 		for _, secret := range c.secrets() {
 			if !secret.Derived && len(f[secret.Name]) == 0 {
 				missing = append(missing, secret.Name)

@@ -3,6 +3,7 @@ package refreshtest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -18,6 +19,8 @@ type Grants struct {
 	Now func() time.Time
 	// Lifetime is that of access tokens; 0: an hour. Set it before use.
 	Lifetime time.Duration
+	// Prefix begins every token, so that those of one server are told from those of another. Set it before use.
+	Prefix string
 	// KeepRefreshTokens makes refresh tokens last: nothing rotates, no answer has a new one. Set it before use.
 	KeepRefreshTokens bool
 
@@ -87,10 +90,10 @@ func (g *Grants) use(token refresh.Secret) (*family, bool) {
 
 func (g *Grants) rotate(f *family) {
 	g.serial++
-	f.access = refresh.Secret(fmt.Sprintf("access-%d-%06d-canary", f.id, g.serial))
+	f.access = refresh.Secret(fmt.Sprintf("%saccess-%d-%06d-canary", g.Prefix, f.id, g.serial))
 	g.byAT[f.access] = f
 	if f.current == "" || !g.KeepRefreshTokens {
-		f.current = refresh.Secret(fmt.Sprintf("refresh-%d-%06d-canary", f.id, g.serial))
+		f.current = refresh.Secret(fmt.Sprintf("%srefresh-%d-%06d-canary", g.Prefix, f.id, g.serial))
 		g.byRT[f.current] = f
 	}
 }
@@ -125,6 +128,13 @@ func (g *Grants) Revoke(token refresh.Secret) {
 			f.ended = true
 		}
 	}
+}
+
+// Issued returns every token that there ever was.
+func (g *Grants) Issued() (access, refreshing []refresh.Secret) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Sorted(maps.Keys(g.byAT)), slices.Sorted(maps.Keys(g.byRT))
 }
 
 // Usable reports whether a refresh with this token would be granted.
