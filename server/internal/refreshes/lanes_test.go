@@ -226,3 +226,24 @@ func TestLanesOfWhichThereIsNothingToRememberAreForgotten(t *testing.T) {
 		t.Error("lanes were forgotten of which there is something to remember")
 	}
 }
+
+func TestALaneLeavesRoomForOthersUnlessItIsFast(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_800_000_000, 0)
+	for pace, want := range map[time.Duration]int{time.Millisecond: 40, time.Second: 10, 8 * time.Second: 5, time.Minute: 4} {
+		l := testLanes(Limits{Queued: 40, PerWebhook: 4})
+		l.lane("one").pace = pace
+		got := 0
+		for range 1000 {
+			if l.queued >= 40 {
+				break // nobody claims more
+			}
+			if _, added := l.Add(&job{host: "one"}, now); added {
+				got++
+			}
+		}
+		if got != want {
+			t.Errorf("a webhook that takes %v has %d waiting, want %d of 40", pace, got, want)
+		}
+	}
+}

@@ -115,21 +115,19 @@ func tooLong(cause error) error {
 // notifyNow takes the lease, waiting for who has it, and tells the webhook, unless
 // that other did.
 func (s *Service) notifyNow(ctx context.Context, a *attempt, before models.Refresh) (result, error) {
-	h, waited, err := s.await(ctx, a)
+	h, err := s.await(ctx, a)
 	if err != nil {
 		return result{}, err
 	}
-	row := before
-	if waited {
-		if row, err = s.deps.Leases.Refresh(ctx, a.account, a.token); err != nil {
-			s.release(ctx, h)
-			return result{}, fmt.Errorf("refreshes: refresh: %w", err)
-		}
-		if row.TriedAt != nil && (before.TriedAt == nil || row.TriedAt.After(*before.TriedAt)) {
-			s.release(ctx, h)
-			found, err := s.resultOf(ctx, a, row)
-			return found.private(), err
-		}
+	row, err := s.deps.Leases.Refresh(ctx, a.account, a.token)
+	if err != nil {
+		s.release(ctx, h)
+		return result{}, fmt.Errorf("refreshes: refresh: %w", err)
+	}
+	if row.TriedAt != nil && (before.TriedAt == nil || row.TriedAt.After(*before.TriedAt)) {
+		s.release(ctx, h)
+		found, err := s.resultOf(ctx, a, row)
+		return found.private(), err
 	}
 	r := s.notifyAfterOutbox(ctx, a, row.Attempts)
 	s.finish(ctx, a, h, r)
@@ -137,20 +135,19 @@ func (s *Service) notifyNow(ctx context.Context, a *attempt, before models.Refre
 }
 
 // await takes a lease, however long others have it, within ctx.
-func (s *Service) await(ctx context.Context, a *attempt) (h held, waited bool, err error) {
+func (s *Service) await(ctx context.Context, a *attempt) (held, error) {
 	for wait := firstGlance; ; wait = min(2*wait, nextGlances) {
-		h, err = s.take(ctx, a.account, a.token, s.limits.claimTime())
+		h, err := s.take(ctx, a.account, a.token, s.limits.claimTime())
 		var busy *refresh.BusyError
 		if !errors.As(err, &busy) {
-			return h, waited, err
+			return h, err
 		}
-		waited = true
 		timer := time.NewTimer(vary(wait, 0.5, s.deps.Random()))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return held{}, waited, ctx.Err()
+			return held{}, ctx.Err()
 		}
 	}
 }

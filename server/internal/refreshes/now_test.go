@@ -201,3 +201,92 @@ func TestWhoLeavesDoesNotEndARefresh(t *testing.T) {
 		}
 	})
 }
+
+// What is asked for waits for the lease of what is claimed, which has not begun yet:
+// neither waits for the other.
+func TestAskingForWhatIsClaimedAndWaitsForItsTurn(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.limits.PerWebhook = 1
+		o, _ := w.real(tvRefresh)
+		first, _ := o.store("first")
+		release := make(chan struct{})
+		w.provider.Next(refreshtest.Slow(release))
+		s := w.service()
+		w.run(s)
+		<-w.provider.Arrived()
+		second, _ := o.store("second")
+		w.until("the second is claimed", func() bool { return s.Stats().Queued == 1 })
+		answered := make(chan error, 1)
+		go func() {
+			got, err := s.RefreshNow(t.Context(), o.principal(), client, "second")
+			if err == nil && got.Outcome != refresh.Rotated && got.Outcome != refresh.StillValid {
+				t.Errorf("RefreshNow = %+v, want fresh tokens", got)
+			}
+			answered <- err
+		}()
+		w.until("somebody asks", func() bool { return s.Stats().Engine.Flights == 2 })
+		close(release)
+		o.ended(first, refresh.Rotated)
+		limit := time.NewTimer(patience)
+		defer limit.Stop()
+		select {
+		case err := <-answered:
+			w.check(err)
+		case <-limit.C:
+			t.Fatal("whoever asked waits for the schedule, and the schedule for them")
+		}
+		o.ended(second, refresh.Kind(o.row(second).Outcome))
+		if w.provider.Reused() != 0 {
+			t.Errorf("%d refresh tokens were used twice", w.provider.Reused())
+		}
+	})
+}
+
+func TestAllWhoAskAtOnceCauseOneNotification(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		arrived, release := make(chan struct{}, 100), make(chan struct{})
+		l := newLiar(t, func(n int, rw http.ResponseWriter, r *http.Request, body wire.RefreshRequest) {
+			arrived <- struct{}{}
+			<-release
+			willing(n, rw, r, body)
+		})
+		o := w.lie(l, wire.CapRefresh)
+		o.expired("github")
+		var all sync.WaitGroup
+		for range 6 {
+			s := w.service()
+			all.Go(func() {
+				got, err := s.RefreshNow(t.Context(), o.principal(), client, "github")
+				if err != nil || got.Path != models.PathNotify || got.Outcome != refresh.Rotated || got.ExpiresAt == nil {
+					t.Errorf("RefreshNow = %+v, %v; want what the one brought", got, err)
+				}
+			})
+		}
+		<-arrived
+		close(release)
+		all.Wait()
+		if n := len(l.seen()); n != 1 {
+			t.Errorf("%d notifications, want 1", n)
+		}
+	})
+}
+
+// Each change of a token's tokens has its number, so that none is undone by one that
+// comes late.
+func TestRefreshesThatFollowOneAnotherAreAllTaken(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		o, _ := w.real(tvRefresh)
+		o.fresh("github")
+		for i := range 4 {
+			later := w.service(func(d *refreshes.Deps) {
+				d.Now = func() time.Time { return time.Now().Add(time.Duration(i) * time.Minute) }
+			})
+			if got, err := later.RefreshNow(t.Context(), o.principal(), client, "github"); err != nil || got.Outcome != refresh.Rotated || !o.newest() {
+				t.Fatalf("refresh %d: %+v, %v, newest %t; want it rotated and stored", i+1, got, err, o.newest())
+			}
+		}
+		if n := w.provider.Calls(); n != 4 || w.provider.Reused() != 0 {
+			t.Errorf("%d calls, %d reused, want 4 and none", n, w.provider.Reused())
+		}
+	})
+}

@@ -173,7 +173,7 @@ func (s *Service) drop(ctx context.Context, a *attempt, e models.OutboxEntry, wh
 	}
 	s.counts.lost.Add(1)
 	s.deps.Logger.ErrorContext(ctx, "refreshes: new tokens that waited for a webhook are lost", "token", e.TokenID, "why", why)
-	s.noteDelivery(ctx, a, refreshFailed, "lost: new tokens that waited for the webhook: "+why)
+	s.noteDelivery(ctx, a, fault.RefreshFailed, "lost: new tokens that waited for the webhook: "+why)
 	return nil
 }
 

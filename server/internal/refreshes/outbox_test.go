@@ -29,6 +29,7 @@ type line struct {
 	mu      sync.Mutex
 	cut     bool
 	answers bool // what is cut arrives, and its answer is lost
+	hangs   bool // what is cut is not answered, rather than refused
 	tried   chan struct{}
 }
 
@@ -49,6 +50,12 @@ func newLine(t testing.TB, wh *webhooktest.Webhook) *line {
 			wh.ServeHTTP(httptest.NewRecorder(), r)
 		}
 		l.tried <- struct{}{}
+		l.mu.Lock()
+		hangs := l.hangs
+		l.mu.Unlock()
+		if hangs {
+			<-r.Context().Done()
+		}
 		panic(http.ErrAbortHandler)
 	}))
 	t.Cleanup(l.Close)
@@ -162,6 +169,22 @@ func TestAnUpdateWhoseAnswerIsLostIsNotAppliedTwice(t *testing.T) {
 		}
 		if got := s.Stats(); got.Sealed != 1 || got.Discarded != 1 || got.Lost != 0 {
 			t.Errorf("counted %+v, want one sealed and discarded", got)
+		}
+	})
+}
+
+// Time that a webhook takes without an answer is not the outbox's.
+func TestTokensForAWebhookThatHangsAreSealedInTime(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.limits.LeaseTime = 6 * time.Second
+		o, l := w.cutOff()
+		l.hangs = true
+		token, _ := o.store("github")
+		s := w.service()
+		w.run(s)
+		wantRow(t, o.ended(token, refresh.Rotated), models.PathMediated, refresh.Rotated, refreshes.ReasonUndelivered)
+		if got := s.Stats(); got.Sealed != 1 || got.Engine.CommitRetries != 0 {
+			t.Errorf("counted %+v, want one sealed at the first try", got)
 		}
 	})
 }

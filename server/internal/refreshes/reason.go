@@ -28,19 +28,13 @@ func Reasons() []refresh.Reason {
 	}
 }
 
-// Outcomes of events, as the API names them.
-const (
-	refreshFailed           fault.Code = "REFRESH_FAILED"
-	reauthorizationRequired fault.Code = "REAUTHORIZATION_REQUIRED"
-)
-
 // codeOf is how an outcome stands in the audit record; empty: it was done.
 func codeOf(k refresh.Kind) fault.Code {
 	switch k {
 	case refresh.RetryAt:
-		return refreshFailed
+		return fault.RefreshFailed
 	case refresh.NeedsReauthorization:
-		return reauthorizationRequired
+		return fault.ReauthorizationRequired
 	}
 	return ""
 }
