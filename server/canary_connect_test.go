@@ -4,9 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/cookiejar"
 	"net/url"
 	"strings"
 	"testing"
@@ -63,34 +61,14 @@ func named(what string, values []refresh.Secret) (all []apptest.Secret) {
 	return all
 }
 
-// browse follows a link of the server as a browser does, through providers and webhooks,
-// and returns the page where that ends.
+// browse follows a link of the server to the page where that ends.
 func (c *cage) browse(t *testing.T, path string) (at *url.URL, page string) {
 	t.Helper()
-	jar, err := cookiejar.New(nil)
-	if err != nil {
-		t.Fatal(err)
+	got := c.owner.In(t, c.serverURL).Browse(path)
+	if got.Status != http.StatusOK {
+		t.Fatalf("%s ended at %s: %d\n%.2000s", path, got.URL, got.Status, got.Body)
 	}
-	server, err := url.Parse(c.serverURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	name, value, _ := strings.Cut(c.owner.Cookie, "=")
-	jar.SetCookies(server, []*http.Cookie{{Name: name, Value: value}})
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.serverURL+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	answer, err := (&http.Client{Transport: c.client.Transport, Jar: jar, Timeout: c.client.Timeout}).Do(request)
-	if err != nil {
-		t.Fatalf("%s: %v", path, err)
-	}
-	defer func() { _ = answer.Body.Close() }()
-	text, err := io.ReadAll(answer.Body)
-	if err != nil || answer.StatusCode != http.StatusOK {
-		t.Fatalf("%s ended at %s: %d (%v)\n%.2000s", path, answer.Request.URL, answer.StatusCode, err, text)
-	}
-	return answer.Request.URL, string(text)
+	return got.URL, got.Body
 }
 
 // refreshed refreshes a token at once. When it was refreshed a moment ago, it is still
