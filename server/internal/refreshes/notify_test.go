@@ -32,7 +32,7 @@ func TestAWebhookIsToldWhenATokenIsDueAndRefreshesItItself(t *testing.T) {
 		if r.NotifiedAt == nil || r.RefreshedAt == nil || r.MediatedAt != nil || r.Attempts != 0 {
 			t.Errorf("row %+v, want the times of a notification that worked", r)
 		}
-		if got := string(o.tv.AgentCredential("github")["accessToken"].(string)); got == string(before.AccessToken) || !w.provider.Newest(refresh.Secret(got)) {
+		if got := o.tv.AgentCredential("github")["accessToken"].(string); got == string(before.AccessToken) || !w.provider.Newest(refresh.Secret(got)) {
 			t.Errorf("the webhook has the access token %q, want the provider's newest", got)
 		}
 		now := o.token(token)

@@ -169,7 +169,7 @@ func (s *Service) do(ctx context.Context, j *job) {
 	defer cancel()
 	a, h := attemptOf(j.due, j.custody), s.heldBy(j)
 	if j.provider == "" {
-		r := result{}
+		var r result
 		if j.due.Undelivered {
 			r = s.notifyAfterOutbox(ctx, a, j.due.Attempts)
 		} else {

@@ -305,31 +305,39 @@ func (w *world) wantNoCanary() {
 	w.check(err)
 	defer func() { _ = db.Close() }()
 	for _, table := range []string{"tokens", "refreshes", "outbox", "audit_events", "audit_blocks", "accounts", "vaults"} {
-		rows, err := db.QueryContext(context.WithoutCancel(w.t.Context()), "SELECT * FROM "+table) // #nosec G202 -- a name from the list above
-		if err != nil {
-			continue // not on this database
-		}
-		columns, err := rows.Columns()
-		w.check(err)
-		for rows.Next() {
-			values, targets := make([]any, len(columns)), make([]any, len(columns))
-			for i := range values {
-				targets[i] = &values[i]
-			}
-			w.check(rows.Scan(targets...))
-			for i, value := range values {
-				text := fmt.Sprint(value)
-				if raw, ok := value.([]byte); ok {
-					text = string(raw)
-				}
-				if strings.Contains(text, "canary") {
-					w.t.Errorf("%s.%s holds a secret: %q", table, columns[i], text)
-				}
-			}
-		}
-		w.check(rows.Err())
-		_ = rows.Close()
+		w.wantNoCanaryIn(db, table)
 	}
+}
+
+func (w *world) wantNoCanaryIn(db *sql.DB, table string) {
+	w.t.Helper()
+	rows, err := db.QueryContext(context.WithoutCancel(w.t.Context()), "SELECT * FROM "+table) // #nosec G202 -- a name from the list above
+	if err != nil {
+		if table != "audit_blocks" || !strings.HasPrefix(w.url, "sqlite:") { // which SQLite has not
+			w.t.Errorf("%s could not be looked into: %v", table, err)
+		}
+		return
+	}
+	defer func() { _ = rows.Close() }()
+	columns, err := rows.Columns()
+	w.check(err)
+	for rows.Next() {
+		values, targets := make([]any, len(columns)), make([]any, len(columns))
+		for i := range values {
+			targets[i] = &values[i]
+		}
+		w.check(rows.Scan(targets...))
+		for i, value := range values {
+			text := fmt.Sprint(value)
+			if raw, ok := value.([]byte); ok {
+				text = string(raw)
+			}
+			if strings.Contains(text, "canary") {
+				w.t.Errorf("%s.%s holds a secret: %q", table, columns[i], text)
+			}
+		}
+	}
+	w.check(rows.Err())
 }
 
 // A record is the real one, which tells when something is recorded.
