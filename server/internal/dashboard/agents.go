@@ -124,6 +124,7 @@ type grantRow struct {
 	ExpiresAt *time.Time
 	Expired   bool
 	CreatedAt time.Time
+	Never     bool // its use causes no refresh
 }
 
 // A life is how long a credential grant may last.
@@ -170,7 +171,7 @@ func (d *Dashboard) showAgentPage(c *gin.Context, v visitor, detail agents.Detai
 	p.Name.Hint = ""
 	now := d.deps.Now()
 	for _, g := range detail.Grants {
-		p.Grants = append(p.Grants, grantRow{Service: g.ServiceName, ExpiresAt: g.ExpiresAt, Expired: g.Expired(now), CreatedAt: g.CreatedAt})
+		p.Grants = append(p.Grants, grantRow{Service: g.ServiceName, ExpiresAt: g.ExpiresAt, Expired: g.Expired(now), CreatedAt: g.CreatedAt, Never: g.RefreshPolicy == models.RefreshNever})
 	}
 	tokens, _, err := d.deps.Tokens.Tokens(c.Request.Context(), v.principal, vaults.Page{Limit: pageSize})
 	if err != nil {
@@ -313,6 +314,13 @@ func (d *Dashboard) grant(c *gin.Context, v visitor) error {
 		return fault.Field("hours", "A credential grant lasts 1 to %d hours, or until it is revoked.", 30*24)
 	}
 	in := agents.GrantInput{ServiceName: form.Get("serviceName"), ExpiresIn: time.Duration(hours) * time.Hour, RefreshPolicy: models.RefreshAuto}
+	switch models.RefreshPolicy(form.Get("refreshPolicy")) {
+	case "", models.RefreshAuto:
+	case models.RefreshNever:
+		in.RefreshPolicy = models.RefreshNever
+	default:
+		return fault.Field("refreshPolicy", "The refresh policy is %q or %q.", models.RefreshAuto, models.RefreshNever)
+	}
 	_, err = d.deps.Grants.Grant(c.Request.Context(), v.principal, client(c), id, in)
 	if err == nil {
 		return d.done(c, agentPath(id), flashGranted)

@@ -326,7 +326,7 @@ func (s *services) RotateKey(context.Context, grants.Principal, audit.Client, uu
 }
 
 func (s *services) Grant(_ context.Context, _ grants.Principal, _ audit.Client, _ uuid.UUID, in agents.GrantInput) (models.CredentialGrant, error) {
-	return models.CredentialGrant{}, s.called("Grant %s %s", in.ServiceName, in.ExpiresIn)
+	return models.CredentialGrant{}, s.called("Grant %s %s %s", in.ServiceName, in.ExpiresIn, in.RefreshPolicy)
 }
 
 func (s *services) Revoke(_ context.Context, _ grants.Principal, _ audit.Client, _ uuid.UUID, service string) error {

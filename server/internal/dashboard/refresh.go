@@ -24,6 +24,7 @@ type refreshCard struct {
 
 	DueAt   *time.Time // nil: nothing is scheduled
 	OnRead  bool       // it is refreshed when it is read
+	Never   bool       // not before it is connected again
 	LastAt  *time.Time // nil: never
 	Last    string     // what came of it, as a sentence
 	RetryAt *time.Time
@@ -42,6 +43,7 @@ func refreshOf(v vaults.TokenView) *refreshCard {
 	card := &refreshCard{
 		Provider: t.Provider, Subject: t.Subject, Scopes: strings.Fields(t.Scope), Can: t.HasRefreshToken,
 		OnRead: v.Mode == models.ModePlatform && t.HasRefreshToken && t.ExpiresAt != nil,
+		Never:  v.Status == vaults.StatusNeedsReauthorization,
 		Needed: v.Status == vaults.StatusNeedsReauthorization || v.Status == vaults.StatusExpired,
 	}
 	if v.Connectable {

@@ -33,7 +33,7 @@ func TestATokensPageSaysWhatCameOfRefreshing(t *testing.T) {
 		{"tried again", &models.Refresh{Outcome: string(refresh.RetryAt), Reason: string(refresh.ReasonRateLimited), Path: models.PathNotify, TriedAt: &at, RetryAt: &later}, "", false,
 			[]string{"tried again", "Not refreshed: its provider has asked for a pause."}, nil},
 		{"its owner is needed", &models.Refresh{Outcome: string(refresh.NeedsReauthorization), Reason: string(refresh.ReasonInvalidGrant), TriedAt: &at}, vaults.StatusNeedsReauthorization, false,
-			[]string{"connect again</span>", `<a class="button" href="/connect/acme?service=my&#43;token">Connect again</a>`, "does not accept the refresh token"}, nil},
+			[]string{"connect again</span>", `<a class="button" href="/connect/acme?service=my&#43;token">Connect again</a>`, "does not accept the refresh token", "not before its account is connected again"}, []string{"about to expire"}},
 		{"sealed", nil, "", true, []string{"when it is read and about to expire"}, []string{"What the badge follows from"}},
 	} {
 		d := open(t)
