@@ -132,6 +132,23 @@ func TestARefreshTokenOfAnotherProviderGoesNowhere(t *testing.T) {
 	})
 }
 
+func TestATokenThatTheWebhookHasNoMoreIsLookedUp(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		l := newLiar(t, func(_ int, rw http.ResponseWriter, r *http.Request, _ wire.RefreshRequest) {
+			says(rw, r, 200, map[string]any{"status": "no_token"})
+		})
+		o := w.lie(l, wire.CapTVRefresh, wire.CapRefresh)
+		token := o.expired("github")
+		w.run(w.service())
+		r := o.ended(token, refresh.RetryAt)
+		wantRow(t, r, models.PathMediated, refresh.RetryAt, refreshes.ReasonNoToken)
+		w.until("the token is looked up", func() bool { return w.vaults.syncs() == "github" })
+		if n := len(l.seen()); n != 1 || w.provider.Requests() != 0 {
+			t.Errorf("%d calls at the webhook, %d at the provider, want 1 and 0", n, w.provider.Requests())
+		}
+	})
+}
+
 func TestWhatTheProviderRefusesIsTheOutcome(t *testing.T) {
 	for name, c := range map[string]struct {
 		fault  refreshtest.Fault

@@ -251,7 +251,11 @@ func TestAllWhoAskAtOnceCauseOneNotification(t *testing.T) {
 			willing(n, rw, r, body)
 		})
 		o := w.lie(l, wire.CapRefresh)
-		o.expired("github")
+		token := o.expired("github")
+		lease, err := w.db.TakeLease(t.Context(), o.account, token.ID, time.Minute)
+		w.check(err)
+		tried := time.Now().Add(-time.Minute) // it was tried before
+		w.check(w.db.FinishLease(t.Context(), lease, models.Refresh{Outcome: string(refresh.RetryAt), Path: models.PathNotify, TriedAt: &tried}))
 		var all sync.WaitGroup
 		for range 6 {
 			s := w.service()
