@@ -2,6 +2,7 @@ package platform
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -30,12 +31,18 @@ type flight struct {
 }
 
 // fly refreshes a token of which the caller has the key, or waits for who is at it in
-// this process. The error is ctx's when that ends first: the refresh goes on.
+// this process, but not for ever: one that cannot store its tokens may wait for a key
+// that its reader has by now. The error is ctx's when that ends first. In either case
+// the refresh goes on.
 func (s *Service) fly(ctx context.Context, t models.Token, cek custody.CEK, by audit.Event, o refresh.Options) (refresh.Outcome, error) {
 	f := s.board(ctx, t, cek, by, o)
+	late := time.NewTimer(leaseWait)
+	defer late.Stop()
 	select {
 	case <-f.done:
 		return f.outcome, f.err
+	case <-late.C:
+		return refresh.Outcome{Kind: refresh.RetryAt, Reason: refresh.ReasonBusy, At: s.deps.Now().Add(shortly)}, nil
 	case <-ctx.Done():
 		return refresh.Outcome{}, ctx.Err()
 	}

@@ -30,14 +30,15 @@ type place struct {
 	tokenID   uuid.UUID
 	by        audit.Event // who caused the refresh, for the record
 
-	mu   sync.Mutex
-	keys map[int64]custody.CEK // by epoch
+	mu       sync.Mutex
+	keys     map[int64]custody.CEK // by epoch
+	creation string                // of the credential that was read last
 
 	flights [2]*flight // see board; under the service's lock
 }
 
 func newPlace(s *Service, t models.Token, by audit.Event) *place {
-	return &place{s: s, accountID: t.AccountID, tokenID: t.ID, by: by, keys: map[int64]custody.CEK{}}
+	return &place{s: s, accountID: t.AccountID, tokenID: t.ID, by: by, keys: map[int64]custody.CEK{}, creation: t.CreationID}
 }
 
 // bring takes a copy of a reader's key, unless there is one.
@@ -59,12 +60,17 @@ func (p *place) clear() {
 	}
 }
 
-// decode opens the credential. errOtherKey.
+// decode opens the credential. errOtherKey; refresh.ErrGone when it is under another key
+// and has taken the place of the one that was read.
 func (p *place) decode(t *models.Token, sealed *models.Credential) (credential.Credential, custody.CEK, error) {
 	p.mu.Lock()
 	cek, ok := p.keys[sealed.Epoch]
+	before := p.creation
 	p.mu.Unlock()
-	if !ok {
+	switch {
+	case !ok && t.CreationID != before:
+		return credential.Credential{}, cek, refresh.ErrGone
+	case !ok:
 		return credential.Credential{}, cek, errOtherKey
 	}
 	c, err := p.s.decode(cek, t, sealed)
@@ -122,6 +128,9 @@ func (l *placeLease) Read(ctx context.Context) (refresh.State, error) {
 		state.RetryAt, state.RetryReason = undiscovered(l.s.deps.Now(), row.Attempts), refresh.ReasonProviderUnreachable
 	}
 	l.creation, l.read = t.CreationID, state.Tokens.RefreshToken
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.place.creation = t.CreationID
 	return state, nil
 }
 

@@ -65,9 +65,18 @@ func eachRenewing(t *testing.T, body func(t *testing.T, w *renewing)) {
 // nothing.
 func newRenewing(t testing.TB, s *store.Store, change func(w *renewing, d *platform.Deps)) *renewing {
 	t.Helper()
-	w := &renewing{}
+	return newRenewingAt(t, s, nil, change)
+}
+
+// newRenewingAt is newRenewing at a provider that serves others, too; nil: at one of its
+// own.
+func newRenewingAt(t testing.TB, s *store.Store, at *refreshtest.Provider, change func(w *renewing, d *platform.Deps)) *renewing {
+	t.Helper()
+	w := &renewing{provider: at}
 	w.world = newWorldWith(t, s, func(d *platform.Deps) {
-		w.provider = refreshtest.StartProvider(t, &refreshtest.Grants{Now: d.Now})
+		if w.provider == nil {
+			w.provider = refreshtest.StartProvider(t, &refreshtest.Grants{Now: d.Now})
+		}
 		w.registry = &registry{here: w.provider.Config()}
 		w.engine = engineOf(t, w.provider, d.Now, 0)
 		d.Engine, d.Providers, d.PlainHTTP = w.engine, w.registry, true
