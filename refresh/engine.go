@@ -34,7 +34,7 @@ type Deps struct {
 // Options say when a refresh is due. The zero value is for a credential that is being read.
 type Options struct {
 	Scheduled bool // as DueAt says, at the earliest that any jitter makes it
-	Force     bool // at once, also when a retry is set for later or the owner has to connect again
+	Force     bool // at once, also when the owner has to connect again or a retry is set for later, unless Reason.Holds
 }
 
 // rank orders options by how much they ask for: a flight answers for those below its own.

@@ -242,7 +242,7 @@ func TestEveryTransientRefusalIsTriedAgainAndChangesNothing(t *testing.T) {
 						t.Errorf("asked before its time: got %s %v, %d calls; want the same as before and no call", again.Reason, again.At, calls)
 					}
 					w.wantUntouched()
-					time.Sleep(time.Until(got.At))
+					w.sleep(time.Until(got.At))
 				}
 				down = false
 				w.wantOutcome(w.ensure(e, w.view(), refresh.Options{}), refresh.Rotated, "")
@@ -303,6 +303,38 @@ func TestAScheduledRefreshForgetsNoStandingOutcome(t *testing.T) {
 			t.Errorf("stored: needs %q, want invalid_grant", got)
 		}
 	})
+}
+
+func TestForceWaitsForARetryThatWasSetForTheProvidersSake(t *testing.T) {
+	for _, reason := range refresh.Reasons() {
+		if reason.Permanent() || reason == refresh.ReasonBusy || reason == refresh.ReasonNotStored {
+			continue // no refusals, or no retries
+		}
+		t.Run(string(reason), func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				calls := 0
+				e := w.engine(refresherFunc(func(refresh.Secret) (refresh.Tokens, error) {
+					calls++
+					return refresh.Tokens{}, &refresh.Refusal{Reason: reason, RetryAfter: 10 * time.Minute}
+				}))
+				w.ensure(e, w.view(), refresh.Options{})
+				again := 1
+				if reason.ForOperator() {
+					again = 2 // who has repaired it wants to see that
+				}
+				got := w.ensure(e, w.view(), refresh.Options{Force: true})
+				w.wantOutcome(got, refresh.RetryAt, reason)
+				if calls != again {
+					t.Errorf("%d calls before the retry, want %d", calls, again)
+				}
+				w.sleep(time.Until(got.At))
+				w.ensure(e, w.view(), refresh.Options{Force: true})
+				if calls != again+1 {
+					t.Errorf("%d calls at the retry, want %d", calls, again+1)
+				}
+			})
+		})
+	}
 }
 
 func TestForceRefreshesAFreshTokenOnceForAllWhoWait(t *testing.T) {

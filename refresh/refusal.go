@@ -59,6 +59,16 @@ func (r Reason) ForOperator() bool {
 	return false
 }
 
+// Holds reports whether who asks for a refresh at once waits as well for the retry that was set for this reason: the
+// provider was asked, and another call at once would be too many. All else may be in order again by now.
+func (r Reason) Holds() bool {
+	switch r {
+	case ReasonRateLimited, ReasonProviderTimeout, ReasonProviderUnreachable, ReasonProviderError, ReasonBrokenAnswer:
+		return true
+	}
+	return false
+}
+
 // A Refusal is the error of a Client: the provider gave no tokens.
 type Refusal struct {
 	Reason     Reason

@@ -139,7 +139,7 @@ func (t *trip) settled(s State, now time.Time) (o Outcome, settled, isNew bool) 
 		return before, true, false // not valid: that would be stored over it
 	case !due:
 		return valid, true, false
-	case ended && t.rank != forced:
+	case ended && (t.rank != forced || before.Reason.Holds()):
 		return before, true, false
 	case s.Tokens.RefreshToken == "" && t.rank == onRead && !expired:
 		return valid, true, false

@@ -22,7 +22,8 @@ type Refreshed struct {
 }
 
 // Refresh refreshes a token of p's vault at its provider, whether that is due or not,
-// or waits for who is at it. That it did not work is no error. INVALID_REQUEST: the
+// or waits for who is at it. What was tried a moment ago is not tried again, nor before
+// the provider wishes. That it did not work is no error. INVALID_REQUEST: the
 // token is not of a kind that a provider renews; TOKEN_NOT_FOUND; VAULT_LOCKED;
 // UNAVAILABLE: nothing is known of how it ended.
 func (s *Service) Refresh(ctx context.Context, p grants.Principal, client audit.Client, ref Ref) (Refreshed, error) {
@@ -67,11 +68,43 @@ func (s *Service) refreshNow(ctx context.Context, by reader, l *look) (refresh.O
 	if s.deps.Engine == nil {
 		return refresh.Outcome{}, fault.New(fault.Unavailable, "This server refreshes no tokens.")
 	}
+	row, err := s.deps.Leases.Refresh(ctx, l.token.AccountID, l.token.ID)
+	if err != nil && !errors.Is(err, models.ErrNotFound) {
+		return refresh.Outcome{}, err
+	}
+	if o, ok := triedJustNow(row, s.deps.Now()); ok {
+		return o, nil
+	}
 	if _, err := s.providerOf(ctx, l.credential); err != nil {
 		at := undiscovered(s.deps.Now(), 0)
 		return refresh.Outcome{Kind: refresh.RetryAt, Reason: refresh.ReasonProviderUnreachable, At: at}, nil
 	}
 	return s.fly(ctx, l.token, l.cek, refreshEvent(by, l.token), refresh.Options{Force: true})
+}
+
+// askPause is between two refreshes of a credential that somebody asks for.
+const askPause = 30 * time.Second
+
+// triedJustNow is what came of a refresh a moment ago: however often its owner asks, a
+// provider is not called again and again. What was stored since was not tried.
+func triedJustNow(r models.Refresh, now time.Time) (refresh.Outcome, bool) {
+	if r.TriedAt == nil || now.Sub(*r.TriedAt).Abs() >= askPause { // clocks differ
+		return refresh.Outcome{}, false
+	}
+	o := refresh.Outcome{Kind: refresh.Kind(r.Outcome), Reason: refresh.Reason(r.Reason), Attempts: r.Attempts}
+	switch o.Kind {
+	case refresh.Rotated, refresh.StillValid:
+		return refresh.Outcome{Kind: refresh.StillValid}, true
+	case refresh.RetryAt:
+		o.At = r.TriedAt.Add(askPause)
+		if r.RetryAt != nil && o.Reason.Holds() && r.RetryAt.After(o.At) {
+			o.At = *r.RetryAt
+		}
+	case refresh.NeedsReauthorization:
+	default:
+		return refresh.Outcome{}, false
+	}
+	return o, true
 }
 
 func (s *Service) reported(ctx context.Context, p grants.Principal, ref Ref, o refresh.Outcome) (Refreshed, error) {

@@ -406,18 +406,50 @@ func TestARefreshThatIsAskedForIsMade(t *testing.T) {
 		if events := w.refreshes(); len(events) != 1 || events[0].Client.Address != "192.0.2.1" || events[0].GrantID != p.GrantID {
 			t.Errorf("recorded %+v", events)
 		}
+		if got, err = w.Refresh(ctx, p, audit.Client{}, ref("github")); err != nil || got.Outcome != refresh.StillValid || !got.ExpiresAt.Equal(*after.ExpiresAt) || w.provider.Requests() != 1 {
+			t.Errorf("asked for once more at once: %+v, %v, %d calls; want it still valid, and 1", got, err, w.provider.Requests())
+		}
+		w.clock.pass(31 * time.Second)
 		w.provider.Next(refreshtest.RateLimited("600"))
 		got, err = w.Refresh(ctx, p, audit.Client{}, ref("github"))
 		if err != nil || got.Outcome != refresh.RetryAt || got.Reason != refresh.ReasonRateLimited || got.RetryAt.Sub(w.clock.now()) < 9*time.Minute || got.ExpiresAt.IsZero() {
 			t.Errorf("rate limited: %+v, %v", got, err)
 		}
+		until, calls := got.RetryAt, w.provider.Requests()
+		for range 2 { // also when it was not a moment ago
+			got, err = w.Refresh(ctx, p, audit.Client{}, ref("github"))
+			if err != nil || got.Outcome != refresh.RetryAt || got.Reason != refresh.ReasonRateLimited || got.RetryAt.Sub(until).Abs() > time.Second || w.provider.Requests() != calls {
+				t.Errorf("asked for before the provider wishes: %+v, %v, %d calls; want the same as before, and none", got, err, w.provider.Requests()-calls)
+			}
+			w.clock.pass(time.Minute)
+		}
+		w.clock.pass(until.Sub(w.clock.now()))
 		if got, err = w.Refresh(ctx, p, audit.Client{}, ref("github")); err != nil || got.Outcome != refresh.Rotated {
-			t.Errorf("asked for once more: %+v, %v", got, err)
+			t.Errorf("asked for when the provider may be called: %+v, %v", got, err)
 		}
-		w.provider.Next(refreshtest.Refused(400, "invalid_grant", ""))
-		if got, err = w.Refresh(ctx, p, audit.Client{}, ref("github")); err != nil || got.Outcome != refresh.NeedsReauthorization || got.Reason != refresh.ReasonInvalidGrant {
-			t.Errorf("refused: %+v, %v", got, err)
+		for _, c := range []struct {
+			fault  refreshtest.Fault
+			kind   refresh.Kind
+			reason refresh.Reason
+		}{
+			{refreshtest.Refused(401, "invalid_client", ""), refresh.RetryAt, refresh.ReasonClientRejected},
+			{refreshtest.Refused(400, "invalid_grant", ""), refresh.NeedsReauthorization, refresh.ReasonInvalidGrant},
+		} {
+			w.provider.Always(c.fault)
+			for range 2 { // whoever has put it in order can see that, and not more often
+				w.clock.pass(31 * time.Second)
+				calls = w.provider.Requests()
+				for range 3 {
+					if got, err = w.Refresh(ctx, p, audit.Client{}, ref("github")); err != nil || got.Outcome != c.kind || got.Reason != c.reason {
+						t.Errorf("refused: %+v, %v, want %s %s", got, err, c.kind, c.reason)
+					}
+				}
+				if n := w.provider.Requests() - calls; n != 1 {
+					t.Errorf("%s: %d calls at a time, want 1", c.reason, n)
+				}
+			}
 		}
+		w.provider.Always(nil)
 
 		w.put(p, "plain", "secret")
 		_, err = w.Refresh(ctx, p, audit.Client{}, ref("plain"))
@@ -426,7 +458,7 @@ func TestARefreshThatIsAskedForIsMade(t *testing.T) {
 		w.refused(err, fault.TokenNotFound)
 		_, err = w.Refresh(ctx, a.Principal, audit.Client{}, ref("github"))
 		w.refused(err, fault.ScopeDenied)
-		calls := w.provider.Requests()
+		calls = w.provider.Requests()
 		now := w.clock.now()
 		w.must(w.store.SetAccountLock(ctx, w.account, &now))
 		_, err = w.Refresh(ctx, p, audit.Client{}, ref("github"))
