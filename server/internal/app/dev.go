@@ -74,6 +74,7 @@ type devStage struct {
 	webhook *http.Server
 	handler *webhook.Webhook
 	google  *devTokenEndpoint
+	sample  *devProvider    // of accounts
 	account *rsa.PrivateKey // of the sample service account
 	files   *storage.File
 	failure error // of start
@@ -84,14 +85,23 @@ type devStage struct {
 
 // start brings everything up; the channel gets the error of what ended first.
 func (d *devStage) start(ctx context.Context, c *devCommand) <-chan error {
-	ended := make(chan error, 3)
+	ended := make(chan error, 4)
 	fail := func(err error) <-chan error {
 		d.failure = err
 		return ended
 	}
+	var err error
+	if d.sample, err = startProvider(ctx); err != nil {
+		return fail(err)
+	}
+	go func() { ended <- d.sample.serve() }()
+	providers, err := d.sample.config()
+	if err != nil {
+		return fail(err)
+	}
 	checked, err := config.Flags{
 		Listen: c.Listen, PublicURL: "http://" + c.Listen, DatabaseURL: "sqlite:" + filepath.Join(d.folder, "tokenvault.db"),
-		AllowPrivateNetworks: true, Registration: "closed",
+		AllowPrivateNetworks: true, Registration: "closed", Providers: providers,
 	}.Check(makeKeys)
 	if err != nil {
 		return fail(err)
@@ -166,6 +176,9 @@ func (d *devStage) stop() error {
 	if d.served != nil {
 		errs = append(errs, <-d.served)
 	}
+	if d.sample != nil {
+		errs = append(errs, d.sample.close())
+	}
 	return errors.Join(errs...)
 }
 
@@ -174,7 +187,8 @@ func (d *devStage) show(ctx context.Context) error {
 	d.say("Token Vault in development mode. All of it is gone when this ends.\n\n")
 	d.say("  server   %s\n", d.server.URL())
 	d.say("  webhook  %s  keeps the keys and the credentials (here it shares the process; deploy it on a machine of your own)\n", d.webhookURL)
-	d.say("  google   %s  stands in for Google's token endpoint: it verifies each signed assertion\n\n", d.google.url())
+	d.say("  google   %s  stands in for Google's token endpoint: it verifies each signed assertion\n", d.google.url())
+	d.say("  sample   %s  stands in for a provider at which accounts are connected: it agrees to everything\n\n", d.sample.url())
 
 	owner := &devOwner{server: d.server.URL(), email: "dev@example.com", password: rand.Text()}
 	if err := owner.register(ctx); err != nil {
@@ -229,8 +243,11 @@ func (d *devStage) show(ctx context.Context) error {
 	return nil
 }
 
-// platformSample is the token that the server keeps.
-const platformSample = "weather"
+// Tokens that the server keeps.
+const (
+	platformSample = "weather"
+	expiredSample  = "inbox"
+)
 
 // platformMode shows what there is before a webhook is bound: the server keeps
 // ciphertext that opens with its owner's session and the agent's own key.
@@ -249,7 +266,27 @@ func (d *devStage) platformMode(ctx context.Context, owner *devOwner, client *ag
 		return fmt.Errorf("fetch %s: %w", service, err)
 	}
 	d.say("Platform mode. Without a webhook, the server keeps ciphertext that opens with a token of the owner or of a granted agent only.\n\n")
-	d.say("  %-12s %-22s %s\n\n", service, "API key", describe(got))
+	d.say("  %-12s %-22s %s\n", service, "API key", describe(got))
+	return d.refreshed(ctx, owner, client)
+}
+
+// refreshed stores a token that has expired, and has the agent read it.
+func (d *devStage) refreshed(ctx context.Context, owner *devOwner, client *agent.Client) error {
+	err := owner.keep(ctx, expiredSample, map[string]any{
+		"tokenType": wire.TypeOAuth, wire.FieldAccessToken: "sample-expired-" + rand.Text(), wire.FieldRefreshToken: d.sample.issue(),
+		"expiresAt": time.Now().Add(-time.Hour).UTC().Format(time.RFC3339), "provider": devProviderID, "displayName": "Inbox (sample)"})
+	if err == nil {
+		err = owner.grant(ctx, expiredSample)
+	}
+	if err != nil {
+		return fmt.Errorf("store %s: %w", expiredSample, err)
+	}
+	got, err := client.Credential(ctx, expiredSample)
+	if err != nil {
+		return fmt.Errorf("fetch %s: %w", expiredSample, err)
+	}
+	d.say("  %-12s %-22s %s\n\n", expiredSample, "OAuth access token", describe(got))
+	d.say("  The last had expired an hour ago: the agent's reading refreshed it, by %d call at the sample provider. Connect another account on the page of tokens.\n\n", d.sample.refreshes())
 	return nil
 }
 

@@ -37,6 +37,8 @@ func TestDevelopmentModeShowsTheMainJobAndLeavesNothing(t *testing.T) {
 	said := p.Log()
 	apiKey := find(t, said, `(?m)^  stripe +API key +(sk_sample_\w+)$`)
 	kept := find(t, said, `(?m)^  weather +API key +(wx_sample_\w+)$`)
+	find(t, said, `(?m)^  inbox +OAuth access token +(sample-access-\w+)  \(until \d\d:\d\d:\d\d\)$`)
+	find(t, said, `(had expired an hour ago: the agent's reading refreshed it, by 1 call)`)
 	find(t, said, `(?m)^  github-2fa +one-time code +(\d{6})  \(valid for \d+ s more\)$`)
 	find(t, said, `(?m)^  gcp +minted from a key file +(ya29\.minted-\w+)  \(until \d\d:\d\d:\d\d\)$`)
 	find(t, said, `(?m)^  calendar +OAuth access token +(ya29\.sample-\w+)  \(until`)
