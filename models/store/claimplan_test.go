@@ -102,6 +102,7 @@ func explain(t *testing.T, dialect string, db *sql.DB, statement store.Statement
 		bad = regexp.MustCompile(`SCAN (r|o|c|t|refreshes|outbox|tokens)\b|TEMP B-TREE`)
 		rows, err := db.QueryContext(t.Context(), "EXPLAIN QUERY PLAN "+statement.SQL, statement.Args...)
 		ok(t, err)
+		defer func() { _ = rows.Close() }()
 		for rows.Next() {
 			var id, parent, unused int
 			var detail string
@@ -109,7 +110,6 @@ func explain(t *testing.T, dialect string, db *sql.DB, statement store.Statement
 			plan += detail + "\n"
 		}
 		ok(t, rows.Err())
-		ok(t, rows.Close())
 	} else {
 		plan = genericPlan(t, db, statement)
 		var pages int
@@ -149,8 +149,18 @@ func genericPlan(t *testing.T, db *sql.DB, statement store.Statement) string {
 		}
 		args[i] = fmt.Sprintf("'%v'", arg)
 	}
-	rows, err := tx.QueryContext(t.Context(), "EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF, SUMMARY OFF) EXECUTE claim("+strings.Join(args, ", ")+")")
+	plan := explained(t, tx, "EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF, SUMMARY OFF) EXECUTE claim("+strings.Join(args, ", ")+")")
+	_, err = tx.ExecContext(context.WithoutCancel(t.Context()), "DEALLOCATE claim")
 	ok(t, err)
+	return plan
+}
+
+// explained is the text of a plan.
+func explained(t *testing.T, tx *sql.Tx, statement string) string {
+	t.Helper()
+	rows, err := tx.QueryContext(t.Context(), statement)
+	ok(t, err)
+	defer func() { _ = rows.Close() }()
 	var plan strings.Builder
 	for rows.Next() {
 		var line string
@@ -158,8 +168,5 @@ func genericPlan(t *testing.T, db *sql.DB, statement store.Statement) string {
 		plan.WriteString(line + "\n")
 	}
 	ok(t, rows.Err())
-	ok(t, rows.Close())
-	_, err = tx.ExecContext(context.WithoutCancel(t.Context()), "DEALLOCATE claim")
-	ok(t, err)
 	return plan.String()
 }

@@ -56,7 +56,7 @@ func (s *Service) fresh(ctx context.Context, by *reader, open func(ctx context.C
 		case !due, s.deps.Engine == nil, settled && failed == nil:
 			return l, nil
 		case by.never:
-			settled, failed = true, forbidden(l.token)
+			failed = forbidden(l.token)
 		case !settled && try <= tries:
 			var flew bool
 			settled, flew, failed = s.refreshed(ctx, by, l)
