@@ -22,11 +22,11 @@ const (
 // A job is a refresh that was due and is claimed.
 type job struct {
 	due      models.DueRefresh
-	claimed  time.Time // at the latest
-	custody  *vaults.Custody
-	host     string // of the webhook: its lane
-	provider string // whose token endpoint is called; empty: none
-	trial    bool   // it tries a webhook that was down
+	claimed  time.Time       // at the latest
+	custody  *vaults.Custody // once its turn has come
+	host     string          // of the webhook: its lane
+	provider string          // whose token endpoint is called; empty: none
+	trial    bool            // it tries a webhook that was down
 }
 
 // lanes are the order in which jobs run: one lane for each webhook, which take turns.

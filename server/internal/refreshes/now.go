@@ -25,6 +25,7 @@ type Result struct {
 const (
 	askTime     = 75 * time.Second // in all; an answer that takes 90 s is cut off
 	enoughTime  = 10 * time.Second // a token that was refreshed since is not refreshed again
+	failedTime  = 30 * time.Second // nor one whose provider has refused since; webhooks see to that by themselves
 	firstGlance = 100 * time.Millisecond
 	nextGlances = time.Second // at most, while another refreshes it
 )
@@ -37,23 +38,24 @@ func (s *Service) RefreshNow(ctx context.Context, p grants.Principal, client aud
 	if p.Kind == models.GrantAgentKey {
 		return Result{}, fault.New(fault.ScopeDenied, "An agent's key cannot do this. Sign in as a user.")
 	}
-	a, err := s.asked(ctx, p, client, service)
+	until := time.Now().Add(askTime)
+	leave, err := s.enter(ctx, until, p, client, service)
+	if err != nil {
+		return Result{}, err
+	}
+	defer leave()
+	a, err := s.asked(ctx, p, client, service) // after the wait: it may be locked by now, or elsewhere
 	if err != nil {
 		return Result{}, err
 	}
 	// What a provider answers must not be lost because somebody closed a page.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), until)
 	defer cancel()
-	leave, err := s.lanes.Enter(ctx, a.host())
-	if err != nil {
-		return Result{}, tooLong(err)
-	}
-	defer leave()
 	before, err := s.deps.Leases.Refresh(ctx, a.account, a.token)
 	if err != nil && !errors.Is(err, models.ErrNotFound) {
 		return Result{}, fmt.Errorf("refreshes: refresh: %w", err)
 	}
-	if before.RefreshedAt != nil && s.now().Sub(*before.RefreshedAt) < enoughTime && before.Outcome == string(refresh.Rotated) {
+	if s.triedEnough(a, before) {
 		return s.resultOf(ctx, a, before)
 	}
 	var r result
@@ -71,6 +73,47 @@ func (s *Service) RefreshNow(ctx context.Context, p grants.Principal, client aud
 		return Result{}, err
 	}
 	return r.public(), nil
+}
+
+// enter waits for a place among those who ask for refreshes of the same webhook. Who
+// leaves meanwhile waits no more, and has begun nothing.
+func (s *Service) enter(ctx context.Context, until time.Time, p grants.Principal, client audit.Client, service string) (leave func(), err error) {
+	a, err := s.asked(ctx, p, client, service)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	if leave, err = s.lanes.Enter(ctx, a.host()); err != nil {
+		return nil, fault.Wrap(err, fault.Unavailable, "Too many refreshes of this webhook are asked for at the moment. Nothing was done; try again in a minute.")
+	}
+	return leave, nil
+}
+
+// triedEnough reports whether the last attempt answers also who asks for one at once:
+// it has succeeded a moment ago, or the provider wishes a pause. What this server's
+// operator or the owner have to put in order is tried when they say so, but not again
+// and again.
+func (s *Service) triedEnough(a *attempt, last models.Refresh) bool {
+	now, reason := s.now(), refresh.Reason(last.Reason)
+	since := func(at *time.Time) time.Duration {
+		if at == nil {
+			return look
+		}
+		return now.Sub(*at).Abs() // clocks differ
+	}
+	switch refresh.Kind(last.Outcome) {
+	case refresh.Rotated:
+		return since(last.RefreshedAt) < enoughTime
+	case refresh.RetryAt:
+		if reason.Holds() {
+			return last.RetryAt != nil && last.RetryAt.After(now)
+		}
+		return reason.ForOperator() && s.mediated(a.custody, a.provider) && since(last.TriedAt) < failedTime
+	case refresh.NeedsReauthorization:
+		return s.mediated(a.custody, a.provider) && since(last.TriedAt) < failedTime
+	}
+	return false
 }
 
 // asked finds what is to be refreshed, and refuses what cannot be.

@@ -2,11 +2,14 @@ package refreshes_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/refresh"
@@ -291,6 +294,101 @@ func TestRefreshesThatFollowOneAnotherAreAllTaken(t *testing.T) {
 		}
 		if n := w.provider.Calls(); n != 4 || w.provider.Reused() != 0 {
 			t.Errorf("%d calls, %d reused, want 4 and none", n, w.provider.Reused())
+		}
+	})
+}
+
+// A vaults that says when it was asked.
+type heard struct {
+	refreshes.Vaults
+	asked chan struct{}
+}
+
+func (h heard) Custody(ctx context.Context, account uuid.UUID) (*vaults.Custody, error) {
+	c, err := h.Vaults.Custody(ctx, account)
+	h.asked <- struct{}{}
+	return c, err
+}
+
+// Whoever waits for a place to ask in is nobody any more once they have left, and finds
+// the vault as it is when the wait is over.
+func TestWhoWaitsForAPlaceToAskInLeavesNothingBehindAndMeetsALock(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.limits.PerWebhook = 1
+		o, _ := w.real(tvRefresh)
+		o.fresh("github")
+		release := make(chan struct{})
+		w.provider.Next(refreshtest.Slow(release))
+		asked := make(chan struct{}, 10)
+		s := w.service(func(d *refreshes.Deps) { d.Vaults = heard{d.Vaults, asked} })
+		first, second := make(chan error, 1), make(chan error, 1)
+		go func() {
+			_, err := s.RefreshNow(t.Context(), o.principal(), client, "github")
+			first <- err
+		}()
+		<-w.provider.Arrived()
+		ctx, leave := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer leave()
+		_, err := s.RefreshNow(ctx, o.principal(), client, "github")
+		if fault.CodeOf(err) != fault.Unavailable || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("who left: %v, want UNAVAILABLE for their own deadline", err)
+		}
+		for len(asked) > 0 {
+			<-asked
+		}
+		go func() {
+			_, err := s.RefreshNow(t.Context(), o.principal(), client, "github")
+			second <- err
+		}()
+		<-asked
+		o.custody(func(c *vaults.Custody) { c.Locked = true })
+		calls := w.provider.Requests()
+		close(release)
+		w.check(<-first)
+		if err := <-second; fault.CodeOf(err) != fault.VaultLocked {
+			t.Errorf("who waited while the vault was locked: %v, want VAULT_LOCKED", err)
+		}
+		if n := w.provider.Requests() - calls; n != 0 {
+			t.Errorf("%d calls at the provider after that", n)
+		}
+	})
+}
+
+func TestAskingAgainDoesNotCallAProviderThatWishesAPause(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		for _, c := range []struct {
+			fault  refreshtest.Fault
+			reason refresh.Reason
+			kind   refresh.Kind
+			half   int // calls half a minute later
+		}{
+			{refreshtest.RateLimited("600"), refresh.ReasonRateLimited, refresh.RetryAt, 0},
+			{refreshtest.Refused(401, "invalid_client", ""), refresh.ReasonClientRejected, refresh.RetryAt, 1},
+			{refreshtest.Refused(400, "invalid_grant", ""), refresh.ReasonInvalidGrant, refresh.NeedsReauthorization, 1},
+		} {
+			o, _ := w.real(tvRefresh)
+			o.fresh("github")
+			w.provider.Always(c.fault)
+			ask := func(after time.Duration) {
+				t.Helper()
+				s := w.service(func(d *refreshes.Deps) { d.Now = func() time.Time { return time.Now().Add(after) } })
+				got, err := s.RefreshNow(t.Context(), o.principal(), client, "github")
+				if err != nil || got.Outcome != c.kind || got.Reason != c.reason || (got.RetryAt != nil) != (c.kind == refresh.RetryAt) {
+					t.Errorf("%s: RefreshNow = %+v, %v", c.reason, got, err)
+				}
+			}
+			calls := w.provider.Requests()
+			for range 3 {
+				ask(0)
+			}
+			if n := w.provider.Requests() - calls; n != 1 {
+				t.Errorf("%s: %d calls for three who ask, want 1", c.reason, n)
+			}
+			calls = w.provider.Requests()
+			ask(31 * time.Second)
+			if n := w.provider.Requests() - calls; n != c.half {
+				t.Errorf("%s: %d calls half a minute later, want %d", c.reason, n, c.half)
+			}
 		}
 	})
 }

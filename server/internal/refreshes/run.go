@@ -9,6 +9,7 @@ import (
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/refresh"
 	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/server/internal/vaults"
 )
 
 // Run refreshes what is due, and delivers what waits for webhooks, until ctx ends. Then
@@ -117,23 +118,47 @@ func (s *Service) heldBy(j *job) held {
 // admit puts a job into its lane, or puts it off when it cannot be done soon.
 func (s *Service) admit(ctx context.Context, j *job) {
 	now := s.now()
-	c, err := s.deps.Vaults.Custody(ctx, j.due.AccountID)
-	if err != nil {
-		s.deps.Logger.WarnContext(ctx, "refreshes: an account's webhook is not known", "account", j.due.AccountID, "code", fault.CodeOf(err))
-		s.postpone(ctx, s.heldBy(j), j.due.Refresh, ReasonNotBound, now.Add(vary(lookSoon, 0.2, s.deps.Random())))
+	c := s.custodyOf(ctx, j)
+	if c == nil {
 		return
 	}
-	if reason, wait := s.hindrance(c, j.due.VaultID, j.due.Provider); reason != "" {
-		s.postpone(ctx, s.heldBy(j), j.due.Refresh, reason, now.Add(vary(wait, 0.2, s.deps.Random())))
-		return
-	}
-	j.custody, j.host = c, hostOf(c)
+	j.host = hostOf(c)
 	if s.mediated(c, j.due.Provider) {
 		j.provider = j.due.Provider
 	}
 	if later, added := s.lanes.Add(j, now); !added {
 		s.giveBack(ctx, j, later)
 	}
+}
+
+// custodyOf is the webhook of a job's token; nil: it cannot be refreshed at the moment,
+// and was put off.
+func (s *Service) custodyOf(ctx context.Context, j *job) *vaults.Custody {
+	putOff := func(reason refresh.Reason, wait time.Duration) {
+		s.postpone(ctx, s.heldBy(j), j.due.Refresh, reason, s.now().Add(vary(wait, 0.2, s.deps.Random())))
+	}
+	c, err := s.deps.Vaults.Custody(ctx, j.due.AccountID)
+	if err != nil {
+		s.deps.Logger.WarnContext(ctx, "refreshes: an account's webhook is not known", "account", j.due.AccountID, "code", fault.CodeOf(err))
+		putOff(ReasonNotBound, lookSoon)
+		return nil
+	}
+	if reason, wait := s.hindrance(c, j.due.VaultID, j.due.Provider); reason != "" {
+		putOff(reason, wait)
+		return nil
+	}
+	return c
+}
+
+// stillMay looks again, when a job's turn has come: its owner may have locked the vault
+// meanwhile, or bound another webhook.
+func (s *Service) stillMay(ctx context.Context, j *job) bool {
+	c := s.custodyOf(ctx, j)
+	if c == nil {
+		return false
+	}
+	j.custody = c
+	return true
 }
 
 // giveBack makes a job due again that was not begun, for any replica.
@@ -165,10 +190,13 @@ func (s *Service) do(ctx context.Context, j *job) {
 		s.giveBack(ctx, j, began)
 		return
 	}
+	if !s.stillMay(ctx, j) {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, s.limits.LeaseTime+finishTime)
 	defer cancel()
 	a, h := attemptOf(j.due, j.custody), s.heldBy(j)
-	if j.provider == "" {
+	if j.provider == "" || !s.mediated(j.custody, j.provider) {
 		var r result
 		if j.due.Undelivered {
 			r = s.notifyAfterOutbox(ctx, a, j.due.Attempts)

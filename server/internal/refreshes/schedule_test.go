@@ -14,7 +14,9 @@ import (
 	"github.com/tvzero/tokenvault/models/store"
 	"github.com/tvzero/tokenvault/models/store/storetest"
 	"github.com/tvzero/tokenvault/refresh"
+	"github.com/tvzero/tokenvault/refresh/refreshtest"
 	"github.com/tvzero/tokenvault/server/internal/refreshes"
+	"github.com/tvzero/tokenvault/server/internal/vaults"
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
 )
 
@@ -282,6 +284,32 @@ func TestAskersAndScheduleTogetherRefreshOnce(t *testing.T) {
 		}
 		if r := o.row(token); r.Outcome != string(refresh.Rotated) && r.Outcome != string(refresh.StillValid) {
 			t.Errorf("row %+v", r)
+		}
+	})
+}
+
+// Between being claimed and its turn, an owner may lock the vault: nothing is fetched
+// any more then.
+func TestWhatIsLockedBeforeItsTurnIsLeftAlone(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		w.limits.PerWebhook = 1
+		o, _ := w.real(tvRefresh)
+		first, _ := o.store("first")
+		release := make(chan struct{})
+		w.provider.Next(refreshtest.Slow(release))
+		s := w.service()
+		w.run(s)
+		<-w.provider.Arrived()
+		second, _ := o.store("second")
+		w.until("the second is claimed", func() bool { return s.Stats().Queued == 1 })
+		o.custody(func(c *vaults.Custody) { c.Locked = true })
+		close(release)
+		o.ended(first, refresh.Rotated)
+		wantRow(t, o.ended(second, refresh.RetryAt), "", refresh.RetryAt, refreshes.ReasonLocked)
+		for _, e := range o.events() {
+			if strings.Contains(e, " second ") {
+				t.Errorf("on record: %q, want nothing of the second", e)
+			}
 		}
 	})
 }
