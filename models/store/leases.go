@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -231,8 +232,10 @@ func (s *Store) EndLease(ctx context.Context, lease models.Lease) error {
 	})
 }
 
-// EndLeases is EndLease of several.
+// EndLeases is EndLease of several of one account.
 func (s *Store) EndLeases(ctx context.Context, leases []models.Lease) error {
+	// In the order in which all lock these rows.
+	leases = slices.SortedFunc(slices.Values(leases), func(a, b models.Lease) int { return bytes.Compare(a.TokenID[:], b.TokenID[:]) })
 	for batch := range slices.Chunk(leases, leaseBatch) {
 		err := s.InTx(ctx, func(ctx context.Context) error {
 			for _, lease := range batch {

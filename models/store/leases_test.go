@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -233,6 +234,35 @@ func TestTakersOfManyLeasesNeverWaitForEachOther(t *testing.T) {
 			}
 			same(t, "winners", winners, 1)
 		}
+	})
+}
+
+// Whoever ends leases meets those who take or hold them: all of them go by the tokens'
+// ids, or two would wait for each other.
+func TestWhoEndsLeasesWaitsForOthersInTheirOrder(t *testing.T) {
+	t.Parallel()
+	storetest.EachURL(t, func(t *testing.T, url string) {
+		s := storetest.Open(t, url)
+		if s.Dialect() != store.Postgres {
+			return // it has one writer
+		}
+		db := rawDB(t, s.Dialect(), url)
+		v := newPlatformVault(t, s)
+		ids := []uuid.UUID{v.credential(t, s, "a", nil).ID, v.credential(t, s, "b", nil).ID}
+		leases, _, err := s.TakeLeases(t.Context(), v.AccountID, ids, time.Minute)
+		ok(t, err)
+		slices.SortFunc(leases, func(a, b models.Lease) int { return bytes.Compare(a.TokenID[:], b.TokenID[:]) })
+		done := make(chan error, 1)
+		inTx(t, s, func(ctx context.Context) error {
+			ok(t, s.HoldLease(ctx, leases[0]))
+			go func() { done <- s.EndLeases(t.Context(), []models.Lease{leases[1], leases[0]}) }()
+			for n := 0; n == 0; {
+				ok(t, db.QueryRowContext(t.Context(), `SELECT count(*) FROM pg_stat_activity
+					WHERE application_name = current_setting('application_name') AND wait_event_type = 'Lock'`).Scan(&n))
+			}
+			return s.HoldLease(ctx, leases[1])
+		})
+		ok(t, <-done)
 	})
 }
 
