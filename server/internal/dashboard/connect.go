@@ -22,6 +22,9 @@ const (
 
 // startConnecting sends a browser to a provider, or to the webhook that does it.
 func (d *Dashboard) startConnecting(c *gin.Context, v visitor) error {
+	if c.GetHeader("Sec-Fetch-Site") == "cross-site" { // a link elsewhere: its reader is asked first
+		return seeOther(c, comeBackTo(c.Request.URL))
+	}
 	values, err := queryOnce(c, "provider", "service", "owner", "bridge", "scope", "return")
 	if err != nil {
 		return d.notConnected(c, &v, err)
@@ -136,8 +139,8 @@ func queryOnce(c *gin.Context, names ...string) (url.Values, error) {
 	return values, nil
 }
 
-// comeBackTo is where a person who was not signed in is sent after that. A form's answer
-// must not lead to another host, so a flow is not begun by it; and what a provider sent
+// comeBackTo is where a person who was not signed in is sent after that, and one who
+// follows a link of another site. A form's answer must not lead to another host, so a flow is not begun by it; and what a provider sent
 // is put into no other address.
 func comeBackTo(u *url.URL) string {
 	switch {

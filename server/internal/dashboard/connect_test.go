@@ -51,6 +51,16 @@ func TestALinkBeginsAConnectionAndTheBrowserKeepsWhereItStands(t *testing.T) {
 	}
 }
 
+func TestALinkOnAnotherSiteBeginsNoConnection(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.redirect = connect.Redirect{URL: elsewhere, Cookie: "sealed.state"}
+	got := d.call(t, "GET", "/connect/acme?service=mail", "", append(d.cookie(), "Sec-Fetch-Site", "cross-site")...)
+	if to := got.header.Get("Location"); got.status != http.StatusSeeOther || to != "/tokens/connect?provider=acme&service=mail" || got.header.Get("Set-Cookie") != "" || d.take() != "" {
+		t.Errorf("got %d to %q with cookie %q, want the page that asks first, and nothing called", got.status, to, got.header.Get("Set-Cookie"))
+	}
+}
+
 func TestAConnectionThatCannotBeginIsAPageThatSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	d := open(t)
