@@ -11,9 +11,11 @@ import (
 	"os"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/tvzero/tokenvault/models/store/storetest"
 	"github.com/tvzero/tokenvault/refresh/refreshtest/oidc"
 	"github.com/tvzero/tokenvault/server/internal/app/apptest"
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
@@ -58,12 +60,13 @@ func seeded(t *testing.T) *mathrand.Rand {
 const providerID = "example"
 
 // known is the provider as an operator configures it, at servers and webhooks alike.
-// tokenURL is where its token endpoint is reached.
-func known(t testing.TB, p *oidc.Provider, tokenURL string) string {
+// base is where its endpoints are reached.
+func known(t testing.TB, p *oidc.Provider, base string) string {
 	t.Helper()
+	at := func(endpoint string) string { return base + strings.TrimPrefix(endpoint, p.Issuer) }
 	text, err := json.Marshal([]map[string]any{{
-		"id": providerID, "issuer": p.Issuer, "authorizationUrl": p.AuthorizationURL, "tokenUrl": tokenURL, "revocationUrl": p.RevocationURL,
-		"clientId": p.ClientID, "clientSecret": p.ClientSecret, "scopes": []string{"openid", "offline_access"},
+		"id": providerID, "issuer": p.Issuer, "authorizationUrl": at(p.AuthorizationURL), "tokenUrl": at(p.TokenURL),
+		"revocationUrl": at(p.RevocationURL), "clientId": p.ClientID, "clientSecret": p.ClientSecret, "scopes": []string{"openid", "offline_access"},
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -86,6 +89,37 @@ func oauthData(access, refreshToken string, expires time.Time) map[string]any {
 	return map[string]any{
 		"tokenType": wire.TypeOAuth, wire.FieldAccessToken: access, wire.FieldRefreshToken: refreshToken, "provider": providerID,
 		"expiresAt": expires.UTC().Format(time.RFC3339Nano),
+	}
+}
+
+// programs are the binaries as they are released.
+type programs struct{ server, webhook string }
+
+// What is promised of refreshing, held against the real binaries and a real provider, which rotates refresh tokens and
+// ends a family when one is used twice: a call too many is the last, and a token that gets lost is seen to be.
+func TestRefreshing(t *testing.T) {
+	t.Parallel()
+	var p programs
+	p.server, p.webhook = build(t)
+	for name, promise := range map[string]func(t *testing.T, p programs, dialect string){
+		"a thousand readers of an expired token cause one refresh":                            oneRefresh,
+		"killed servers lose no token but those on their way":                                 randomKills,
+		"a server that is killed with new tokens on their way loses these and no others":      killedInTheWindow,
+		"a server that is killed before its provider is reached loses nothing":                killedBeforeTheWindow,
+		"killed webhooks that refresh lose no token but those on their way":                   notifiedKills,
+		"killed webhooks for which the server refreshes lose nothing":                         mediatedKills,
+		"a webhook that is killed while the server refreshes gets its tokens when it is back": killedBeforeTheUpdate,
+		"no refresh token passes through a server that may not refresh":                       nothingPasses,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, dialect := range storetest.Dialects {
+				t.Run(dialect, func(t *testing.T) {
+					t.Parallel()
+					promise(t, p, dialect)
+				})
+			}
+		})
 	}
 }
 
@@ -164,3 +198,12 @@ func revealed(o *apptest.Owner, service string) (s stored) {
 
 // serviceNamed is the name of one of many tokens.
 func serviceNamed(i int) string { return fmt.Sprintf("service-%03d", i) }
+
+func readFile(t testing.TB, path string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(path) // #nosec G304 -- the test's own
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
