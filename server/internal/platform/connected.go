@@ -8,6 +8,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/google/uuid"
+
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/custody"
@@ -43,8 +45,22 @@ func (s *Service) StoreConnected(ctx context.Context, p grants.Principal, client
 
 // Borrow opens a credential of p's vault for something that the server does with it
 // in its owner's name. That is on record as a reveal, with detail, before it opens; use
-// keeps nothing of it. TOKEN_NOT_FOUND, VAULT_LOCKED.
+// keeps nothing of it. It is not refreshed meanwhile, so that use has what is current.
+// TOKEN_NOT_FOUND, VAULT_LOCKED; UNAVAILABLE when it is being refreshed for too long.
 func (s *Service) Borrow(ctx context.Context, p grants.Principal, client audit.Client, ref Ref, detail string, use func(ctx context.Context, c credential.Credential) error) error {
+	t, err := s.Token(ctx, p, ref)
+	if err != nil {
+		return err
+	}
+	var ids []uuid.UUID
+	if refreshable(t) {
+		ids = append(ids, t.ID)
+	}
+	leases, err := s.lease(ctx, p.AccountID, ids, s.patience())
+	if err != nil {
+		return err
+	}
+	defer leases.end(ctx)
 	return s.reveal(ctx, p, client, ref, detail, s.readAsItIs, func(ctx context.Context, _ models.Token, c credential.Credential) error {
 		return use(ctx, c)
 	})

@@ -59,7 +59,7 @@ func (s *Service) fresh(ctx context.Context, by *reader, open func(ctx context.C
 			failed = forbidden(l.token)
 		case !settled && try <= tries:
 			var flew bool
-			settled, flew, failed = s.refreshed(ctx, by, l)
+			settled, flew, failed = s.refreshed(ctx, by, l, expired)
 			if ctx.Err() != nil {
 				l.clear()
 				return nil, ctx.Err()
@@ -78,8 +78,9 @@ func (s *Service) fresh(ctx context.Context, by *reader, open func(ctx context.C
 }
 
 // refreshed has a token refreshed that is due. settled: there is nothing more to be
-// done about it, and unless it is fresh by now, failed says why. flew: time has passed.
-func (s *Service) refreshed(ctx context.Context, by *reader, l *look) (settled, flew bool, failed error) {
+// done about it, and unless it is fresh by now, failed says why. flew: time has passed,
+// but not much when it has not expired: the refresh goes on then, for others to come.
+func (s *Service) refreshed(ctx context.Context, by *reader, l *look, expired bool) (settled, flew bool, failed error) {
 	row, err := s.deps.Leases.Refresh(ctx, l.token.AccountID, l.token.ID)
 	if err != nil && !errors.Is(err, models.ErrNotFound) {
 		return true, false, s.notRefreshed(l.token, refresh.Outcome{}, err)
@@ -88,6 +89,11 @@ func (s *Service) refreshed(ctx context.Context, by *reader, l *look) (settled, 
 		return true, false, s.notRefreshed(l.token, o, nil)
 	}
 	by.waited = true
+	if !expired {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, validPatience)
+		defer cancel()
+	}
 	o, err := s.fly(ctx, l.token, l.cek, refreshEvent(*by, l.token), refresh.Options{})
 	failed = s.notRefreshed(l.token, o, err)
 	switch {
@@ -100,6 +106,10 @@ func (s *Service) refreshed(ctx context.Context, by *reader, l *look) (settled, 
 	}
 	return true, true, failed
 }
+
+// validPatience is how long who has an access token that is still good waits for a new
+// one: a provider that does not answer must not keep it from being used.
+const validPatience = 2 * time.Second
 
 // shortly is when to try again what failed for no reason of the provider's.
 const shortly = 5 * time.Second

@@ -9,6 +9,8 @@ import (
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/custody"
 	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/webhook-sdk/credential"
+	"github.com/tvzero/tokenvault/webhook-sdk/wire"
 )
 
 // An arrival is a token on its way into another vault. Of two of one name the later
@@ -124,7 +126,9 @@ func (s *Service) moveCredential(ctx context.Context, h *custody.Holder, j *join
 }
 
 // copyCredential brings a copy, which is a credential of its own: no agent was
-// granted it. It keeps its time of creation, by which names are decided.
+// granted it. It keeps its time of creation, by which names are decided. The refresh
+// token stays with the original: it is good for one use at many providers, which end
+// both when it is used twice.
 func (s *Service) copyCredential(ctx context.Context, j *join, a arrival, c models.Credential) error {
 	old, err := j.own.CEK(c.ID, c.Epoch)
 	if err != nil {
@@ -135,8 +139,15 @@ func (s *Service) copyCredential(ctx context.Context, j *join, a arrival, c mode
 	if err != nil {
 		return s.damaged(err, "credential", c.ID)
 	}
-	defer clear(secret)
-	token, sealed := a.token, models.Credential{AccountID: c.AccountID, Epoch: 1, Version: 1, UpdatedAt: s.now()}
+	defer func() { clear(secret) }()
+	token := a.token
+	if plain, had, err := withoutRefresh(secret); err != nil {
+		return err
+	} else if had {
+		clear(secret)
+		secret, token.HasRefreshToken = plain, false
+	}
+	sealed := models.Credential{AccountID: c.AccountID, Epoch: 1, Version: 1, UpdatedAt: s.now()}
 	sealed.ID = models.NewID()
 	sealed.VaultID, sealed.Generation = j.shared.Vault()
 	token.ID, token.VaultID, token.UpdatedAt = sealed.ID, sealed.VaultID, s.now()
@@ -145,4 +156,17 @@ func (s *Service) copyCredential(ctx context.Context, j *join, a arrival, c mode
 		return err
 	}
 	return s.deps.Credentials.CreateCredential(ctx, &token, &sealed)
+}
+
+// withoutRefresh is an encoded credential without the refresh token that it had from a
+// provider.
+func withoutRefresh(secret []byte) (plain []byte, had bool, err error) {
+	c, err := credential.Decode(secret)
+	if err != nil || !issued(c.Type) || c.Secrets[wire.FieldRefreshToken] == "" {
+		return nil, false, err
+	}
+	delete(c.Secrets, wire.FieldRefreshToken)
+	c.Meta[credential.MetaHasRefreshToken] = false
+	plain, err = c.Encode()
+	return plain, true, err
 }

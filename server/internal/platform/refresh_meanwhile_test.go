@@ -12,11 +12,13 @@ import (
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/models/store"
 	"github.com/tvzero/tokenvault/models/store/storetest"
+	"github.com/tvzero/tokenvault/refresh"
 	"github.com/tvzero/tokenvault/refresh/refreshtest"
 	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/fault"
 	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/platform"
+	"github.com/tvzero/tokenvault/webhook-sdk/credential"
 )
 
 // patient leases say when somebody waits for one that another has.
@@ -101,6 +103,7 @@ func TestWhatSealsAnewWaitsForARefreshThatIsUnderWay(t *testing.T) {
 		p, q    grants.Principal // the owner's session, and another with a vault of its own
 		a, gone agent
 		token   models.Token
+		stays   *grants.Principal // opens the vault that p has left; nil: nobody
 	}
 	for name, tt := range map[string]struct {
 		do    func(s *scene) func() error // prepared before the refresh; may be called once
@@ -142,12 +145,21 @@ func TestWhatSealsAnewWaitsForARefreshThatIsUnderWay(t *testing.T) {
 			}
 		}},
 		"linking, which copies it": {func(s *scene) func() error {
-			s.apiKey(s.p) // stays
+			key := s.apiKey(s.p)
+			s.stays = &key
 			e := s.offers(s.q, s.p)
 			return func() error { return s.Accept(s.t.Context(), s.p, audit.Client{}, e.ID) }
 		}, func(t *testing.T, s *scene) {
 			if s.renewing.token(s.token).VaultID == s.q.VaultID {
 				t.Error("the token has left whose it is, too")
+			}
+			// Two who use one refresh token up would both lose the account.
+			p := s.now(s.p)
+			if c := s.stored(p, s.token.ServiceName); c["refreshToken"] != nil || !s.provider.Newest(refresh.Secret(c["accessToken"].(string))) {
+				t.Errorf("the copy is %v, want the access token alone", c)
+			}
+			if c, err := s.Token(t.Context(), p, ref(s.token.ServiceName)); err != nil || c.HasRefreshToken {
+				t.Errorf("the copy is said to have a refresh token: %+v, %v", c, err)
 			}
 		}},
 		"restoring": {func(s *scene) func() error {
@@ -193,6 +205,9 @@ func TestWhatSealsAnewWaitsForARefreshThatIsUnderWay(t *testing.T) {
 				m.must(err)
 				tt.after(t, s)
 				s.p = m.now(s.p)
+				if s.stays != nil {
+					s.p = *s.stays
+				}
 				m.usable(s.p, s.token.ServiceName)
 				for range 2 {
 					got, err = m.release(s.a, s.token)
@@ -444,6 +459,40 @@ func TestTokensInHandAreStoredUnderANewKeyThatAReaderBrings(t *testing.T) {
 		w.usable(p, "github")
 		if n, s := w.provider.Requests(), w.engine.Stats(); n != 1 || s.Rescued != 1 || s.Dropped != 0 {
 			t.Errorf("%d calls, and the engine counts %+v; want one call, rescued", n, s)
+		}
+	})
+}
+
+// What is revoked at its provider is what is current there, or the new tokens of a
+// refresh at the same time would live on.
+func TestWhatIsBorrowedIsCurrentAndNotRefreshedMeanwhile(t *testing.T) {
+	t.Parallel()
+	eachMeeting(t, func(t *testing.T, m *meeting) {
+		p := m.session()
+		token := m.connect(p, "github", nil)
+		m.begin(func() (map[string]any, error) { return m.reveal(p, "github") })
+		borrow := inBackground(func() (string, error) {
+			var current string
+			err := m.Borrow(t.Context(), p, audit.Client{}, ref("github"), "to revoke it", func(ctx context.Context, c credential.Credential) error {
+				current = c.Secrets["refreshToken"]
+				if _, err := m.store.TakeLease(ctx, m.account, token.ID, time.Minute); !errors.Is(err, models.ErrLeased) {
+					t.Errorf("the lease of what is borrowed: %v, want it taken", err)
+				}
+				return nil
+			})
+			return current, err
+		})
+		m.within("waiting", m.waits)
+		m.answer()
+		got, err := m.reader()
+		m.wantFresh("who caused the refresh", got, err)
+		current, err := borrow()
+		m.must(err)
+		if !m.provider.Usable(refresh.Secret(current)) {
+			t.Errorf("what was borrowed, %q, is used up", current)
+		}
+		if row := m.row(token); row.LeaseID != nil {
+			t.Errorf("afterwards the lease is still taken: %+v", row)
 		}
 	})
 }

@@ -221,6 +221,34 @@ func TestWhenARefreshFailsTheOldTokenIsGivenAsLongAsItLives(t *testing.T) {
 	}
 }
 
+func TestAProviderThatDoesNotAnswerKeepsNobodyFromATokenThatIsGood(t *testing.T) {
+	t.Parallel()
+	eachRenewing(t, func(t *testing.T, w *renewing) {
+		p, a := w.session(), w.agent("a")
+		token := w.connect(p, "github", nil)
+		w.grant(p, a, token)
+		old := w.stored(p, "github")["accessToken"]
+		held := make(chan struct{})
+		w.provider.Next(refreshtest.Slow(held))
+		w.clock.pass(56 * time.Minute)
+		for what, read := range map[string]func() (map[string]any, error){
+			"agent": func() (map[string]any, error) { return w.release(a, token) },
+			"owner": func() (map[string]any, error) { return w.reveal(p, "github") },
+		} {
+			if got, err := read(); err != nil || got["accessToken"] != old {
+				t.Errorf("%s, while the provider does not answer: %v, %v; want the old one", what, got["accessToken"], err)
+			}
+		}
+		close(held)
+		w.must(w.engine.Wait(t.Context()))
+		got, err := w.release(a, token)
+		w.wantFresh("once it has answered", got, err)
+		if n := w.provider.Requests(); n != 1 {
+			t.Errorf("%d calls, want 1", n)
+		}
+	})
+}
+
 func TestAfterAFailureTheNextAttemptIsMadeWhenItIsDue(t *testing.T) {
 	t.Parallel()
 	eachRenewing(t, func(t *testing.T, w *renewing) {
