@@ -155,10 +155,23 @@ func undiscovered(now time.Time, attempts int) time.Time {
 // Commit implements refresh.Lease: under the same key and epoch, in one transaction
 // with what is readable of it. It is on record before, or does not happen.
 func (l *placeLease) Commit(ctx context.Context, t refresh.Tokens, o refresh.Outcome) error {
+	return l.write(ctx, o, func(ctx context.Context) error { return l.commit(ctx, t, o) })
+}
+
+// write does something in a transaction, on record as o.
+func (l *placeLease) write(ctx context.Context, o refresh.Outcome, do func(ctx context.Context) error) error {
 	return l.s.deps.Audit.Do(ctx, l.event(o), func(ctx context.Context) error {
-		return l.s.deps.Accounts.InTx(ctx, func(ctx context.Context) error { return l.commit(ctx, t, o) })
+		err := l.s.deps.Accounts.InTx(ctx, do)
+		if errors.Is(err, errReplaced) { // the lease is still held, and of use to nobody
+			err = errors.Join(err, l.End(ctx))
+		}
+		return err
 	})
 }
+
+// errReplaced: the credential is not the one that was read, though nobody has taken the
+// lease: it was taken while the new one was being stored.
+var errReplaced = fault.Wrap(refresh.ErrLeaseLost, fault.Conflict, "Another token is stored there by now.")
 
 func (l *placeLease) commit(ctx context.Context, given refresh.Tokens, o refresh.Outcome) error {
 	was, err := l.s.lockCredential(ctx, l.accountID, l.tokenID)
@@ -190,7 +203,7 @@ func (l *placeLease) commit(ctx context.Context, given refresh.Tokens, o refresh
 	case already:
 		return l.finish(ctx, o)
 	case token.CreationID != l.creation || !stored.RefreshToken.Equal(l.read):
-		return lost(nil)
+		return errReplaced
 	}
 	if err := l.store(ctx, token, was, c, cek, given); err != nil {
 		return err
@@ -199,9 +212,6 @@ func (l *placeLease) commit(ctx context.Context, given refresh.Tokens, o refresh
 }
 
 func lost(cause error) error {
-	if cause == nil {
-		return fault.Wrap(refresh.ErrLeaseLost, fault.Conflict, "Another token is stored there by now.")
-	}
 	return fault.Wrap(fmt.Errorf("%w: %w", refresh.ErrLeaseLost, cause), fault.Conflict, "Somebody else refreshes or changes the token by now.")
 }
 
@@ -233,7 +243,29 @@ func (l *placeLease) store(ctx context.Context, t models.Token, was models.Crede
 
 // Note implements refresh.Lease.
 func (l *placeLease) Note(ctx context.Context, o refresh.Outcome) error {
-	return l.s.deps.Audit.Do(ctx, l.event(o), func(ctx context.Context) error { return l.finish(ctx, o) })
+	return l.write(ctx, o, func(ctx context.Context) error {
+		// The vault is locked: whoever stores another token has done so, or begins later.
+		_, err := l.s.lockCredential(ctx, l.accountID, l.tokenID)
+		if errors.Is(err, models.ErrNotFound) {
+			return refresh.ErrGone
+		}
+		if err != nil {
+			return err
+		}
+		t, err := l.s.deps.Tokens.TokenByID(ctx, l.accountID, l.tokenID)
+		if err != nil {
+			return err
+		}
+		if err := l.s.deps.Leases.HoldLease(ctx, l.lease); errors.Is(err, models.ErrLeaseLost) {
+			return lost(err)
+		} else if err != nil {
+			return err
+		}
+		if t.CreationID != l.creation {
+			return errReplaced
+		}
+		return l.finish(ctx, o)
+	})
 }
 
 // finish writes an outcome and ends the lease.

@@ -496,3 +496,37 @@ func TestWhatIsBorrowedIsCurrentAndNotRefreshedMeanwhile(t *testing.T) {
 		}
 	})
 }
+
+// replacing says once of a token that another credential is in its place.
+type replacing struct {
+	*store.Store
+	armed bool
+}
+
+func (r *replacing) TokenByID(ctx context.Context, account, id uuid.UUID) (models.Token, error) {
+	t, err := r.Store.TokenByID(ctx, account, id)
+	if r.armed {
+		r.armed, t.CreationID = false, "another"
+	}
+	return t, err
+}
+
+// A lease that was taken while another token was being stored is given back when that
+// shows: nobody waits for its end.
+func TestALeaseOfWhatWasReplacedIsGivenBack(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		tokens, leases := &replacing{Store: s}, &countingLeases{Store: s}
+		w := newRenewing(t, s, func(_ *renewing, d *platform.Deps) { d.Tokens, d.Leases = tokens, leases })
+		p, a := w.session(), w.agent("a")
+		token := w.connect(p, "github", nil)
+		w.grant(p, a, token)
+		w.expired()
+		tokens.armed = true
+		got, err := w.release(a, token)
+		w.wantFresh("the reader", got, err)
+		if n, calls := leases.taken, w.provider.Requests(); n != 2 || calls != 1 || w.engine.Stats().Rescued != 1 {
+			t.Errorf("%d attempts to take a lease, %d calls, the engine counts %+v; want two leases, one call, rescued", n, calls, w.engine.Stats())
+		}
+	})
+}

@@ -137,11 +137,12 @@ func TestWhatIsNotDueCostsNoQuestion(t *testing.T) {
 // countingLeases counts what is asked of refreshes.
 type countingLeases struct {
 	*store.Store
-	asked int
+	asked, taken int
 }
 
 func (c *countingLeases) TakeLease(ctx context.Context, account, token uuid.UUID, ttl time.Duration) (models.Lease, error) {
 	c.asked++
+	c.taken++
 	return c.Store.TakeLease(ctx, account, token, ttl)
 }
 
