@@ -20,8 +20,13 @@ const (
 	connectForm  = "/tokens/connect"
 )
 
-// startConnecting sends a browser to a provider, or to the webhook that does it.
+// startConnecting sends a browser to a provider, or to the webhook that does it. Who
+// comes from another site is asked first: a page of that site may have sent them, to
+// put an account of its choice, or more scopes, in the place of what is there.
 func (d *Dashboard) startConnecting(c *gin.Context, v visitor) error {
+	if fromElsewhere(c.Request) {
+		return seeOther(c, comeBackTo(c.Request.URL))
+	}
 	if c.GetHeader("Sec-Fetch-Site") == "cross-site" { // a link elsewhere: its reader is asked first
 		return seeOther(c, comeBackTo(c.Request.URL))
 	}
@@ -47,6 +52,16 @@ func (d *Dashboard) startConnecting(c *gin.Context, v visitor) error {
 		d.deps.Cookies.SetConnect(c.Writer, to.Cookie, connect.FlowTime)
 	}
 	return seeOther(c, to.URL)
+}
+
+// fromElsewhere reports whether a page of another site has sent the browser here. One
+// that does not say so is an old one, or none.
+func fromElsewhere(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "cross-site", "same-site":
+		return true
+	}
+	return false
 }
 
 // afterwards is where a person goes when an account is connected: to its token, by way

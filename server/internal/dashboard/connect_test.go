@@ -186,6 +186,35 @@ func TestWhoIsNotSignedInConnectsNothing(t *testing.T) {
 	}
 }
 
+// A page of another site must not begin a connection in somebody's name: an account of
+// that site's choice, or one with more scopes, could take the place of what is there.
+func TestWhoComesFromAnotherSiteIsAskedFirst(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.oauth()
+	d.redirect = connect.Redirect{URL: elsewhere, Cookie: "sealed.state"}
+	for path, asks := range map[string]string{
+		"/connect/acme?service=my+token&scope=admin&return=/x": "/tokens/connect?provider=acme&return=%2Fx&scope=admin&service=my+token",
+		"/connect?owner=o&bridge=b":                            "/tokens/connect?owner=o&bridge=b",
+	} {
+		for _, site := range []string{"cross-site", "same-site"} {
+			got := d.call(t, "GET", path, "", append(d.cookie(), "Sec-Fetch-Site", site)...)
+			if got.status != http.StatusSeeOther || got.header.Get("Location") != asks || got.header.Get("Set-Cookie") != "" || d.take() != "" {
+				t.Errorf("%s from %s: %d to %q, want the page that asks, and nothing begun", path, site, got.status, got.header.Get("Location"))
+			}
+		}
+		if page := d.get(t, asks); page.status != http.StatusOK || !strings.Contains(page.body, "Go on") || d.take() != "" {
+			t.Errorf("%s: %d, want a page with a link that goes on", asks, page.status)
+		}
+		for _, site := range []string{"same-origin", "none"} {
+			got := d.call(t, "GET", path, "", append(d.cookie(), "Sec-Fetch-Site", site)...)
+			if got.header.Get("Location") != elsewhere || d.take() == "" {
+				t.Errorf("%s from %s: %d to %q, want the provider", path, site, got.status, got.header.Get("Location"))
+			}
+		}
+	}
+}
+
 func TestThePageOfConnectionsLeadsOnByALink(t *testing.T) {
 	t.Parallel()
 	d := open(t)
