@@ -166,7 +166,7 @@ func (a *App) services(keys *custody.Keyring) (err error) {
 	})
 	a.refreshes = refreshes.New(refreshes.Deps{
 		Leases: a.store, Outbox: a.store, Index: a.store, Webhooks: a.webhooks, Vaults: a.vaults, Providers: a.providers, Client: client,
-		Audit: a.audit, Logger: a.logger, Now: time.Now, Limits: refreshes.Limits{Drain: refreshDrain},
+		Keyring: keys, Audit: a.audit, Logger: a.logger, Now: time.Now, Limits: refreshes.Limits{Drain: refreshDrain},
 	})
 	a.connect = connect.New(connect.Deps{
 		Providers: a.providers, Client: client, HTTP: a.upstream, Vaults: a.vaults, Platform: a.platform, Keyring: keys, Used: a.store,

@@ -28,3 +28,10 @@ func ReadMeta(from map[string]any) (provider, creation string, sequence int64, e
 	m := readMeta(from)
 	return m.provider, m.creation, m.sequence, m.expires, m.scopes
 }
+
+// Enclose puts what was sealed into an entry, as this server does.
+func Enclose(k Keyring, e models.OutboxEntry, sealed []byte) (models.OutboxEntry, error) {
+	var err error
+	e.Sealed, err = enclose(k, &e, sealed)
+	return e, err
+}

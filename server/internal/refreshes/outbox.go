@@ -12,6 +12,7 @@ import (
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/refresh"
 	"github.com/tvzero/tokenvault/server/internal/audit"
+	"github.com/tvzero/tokenvault/server/internal/custody"
 	"github.com/tvzero/tokenvault/server/internal/fault"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 	"github.com/tvzero/tokenvault/server/internal/webhooks"
@@ -59,10 +60,14 @@ func (m *mediation) seal(ctx context.Context, t refresh.Tokens) error {
 		return err
 	}
 	now := m.s.now()
-	err = m.s.deps.Outbox.PutOutbox(ctx, &models.OutboxEntry{
+	e := models.OutboxEntry{
 		AccountID: m.a.account, TokenID: m.a.token, CreationID: sealed.CreationID, Sequence: sealed.Sequence, KeyID: sealed.KeyID,
-		Sealed: text, CreatedAt: now, DueAt: now.Add(minPause),
-	})
+		CreatedAt: now, DueAt: now.Add(minPause),
+	}
+	if e.Sealed, err = enclose(m.s.deps.Keyring, &e, text); err != nil {
+		return err
+	}
+	err = m.s.deps.Outbox.PutOutbox(ctx, &e)
 	switch {
 	case errors.Is(err, models.ErrConflict):
 		return refresh.ErrLeaseLost // newer ones wait
@@ -73,6 +78,40 @@ func (m *mediation) seal(ctx context.Context, t refresh.Tokens) error {
 	}
 	m.s.counts.sealed.Add(1)
 	return nil
+}
+
+// An enclosed is what an entry holds: what was sealed, and this server's word that it
+// did that. The webhook opens whatever was sealed to its key, which is public.
+type enclosed struct {
+	Sealed json.RawMessage `json:"sealed"`
+	KeyID  int             `json:"keyId"` // of the server
+	MAC    []byte          `json:"mac"`
+}
+
+func enclose(k Keyring, e *models.OutboxEntry, sealed []byte) ([]byte, error) {
+	in := enclosed{Sealed: sealed}
+	in.KeyID, in.MAC = k.SignOutbox(e, sealed)
+	return json.Marshal(in)
+}
+
+// errNotOurs: an entry that this server has not put there as it is.
+var errNotOurs = errors.New("refreshes: an entry of the outbox is not authentic")
+
+// disclose reads an entry. errNotOurs; an error besides that is of a server key that is
+// missing: it may come back.
+func disclose(k Keyring, e *models.OutboxEntry) (wire.Sealed, error) {
+	var in enclosed
+	var sealed wire.Sealed
+	if json.Unmarshal(e.Sealed, &in) != nil {
+		return sealed, errNotOurs
+	}
+	switch err := k.CheckOutbox(e, in.Sealed, in.KeyID, in.MAC); {
+	case errors.Is(err, custody.ErrKeyID):
+		return sealed, err
+	case err != nil, json.Unmarshal(in.Sealed, &sealed) != nil, sealed.CreationID != e.CreationID, sealed.Sequence != e.Sequence:
+		return wire.Sealed{}, errNotOurs
+	}
+	return sealed, nil
 }
 
 // deliverFirst delivers what waits for the webhook of a token, before that is asked for
@@ -93,9 +132,15 @@ func (s *Service) deliverFirst(ctx context.Context, a *attempt) error {
 
 // deliver hands a webhook what waits for it. settled: it need not wait any more.
 func (s *Service) deliver(ctx context.Context, a *attempt, e models.OutboxEntry) (settled bool, err error) {
-	var sealed wire.Sealed
-	if err := json.Unmarshal(e.Sealed, &sealed); err != nil || sealed.CreationID != e.CreationID || sealed.Sequence != e.Sequence {
-		return true, s.drop(ctx, a, e, "it cannot be read")
+	sealed, err := disclose(s.deps.Keyring, &e)
+	switch {
+	case errors.Is(err, errNotOurs):
+		return true, s.drop(ctx, a, e, "it is not as this server has put it there")
+	case err != nil && s.now().Sub(e.CreatedAt) > outboxLife:
+		return true, s.drop(ctx, a, e, "a server key was missing for too long")
+	case err != nil:
+		s.counts.undelivered.Add(1)
+		return false, fmt.Errorf("refreshes: outbox: %w", err)
 	}
 	var said wire.RefreshResponse
 	err = s.call(a, func(t webhooks.Target) (err error) {

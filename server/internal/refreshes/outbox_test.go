@@ -2,6 +2,7 @@ package refreshes_test
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/refresh"
 	"github.com/tvzero/tokenvault/server/internal/audit"
+	"github.com/tvzero/tokenvault/server/internal/custody"
 	"github.com/tvzero/tokenvault/server/internal/refreshes"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 	"github.com/tvzero/tokenvault/webhook-sdk/webhooktest"
@@ -346,6 +348,10 @@ func TestWhatTheWebhookCannotOpenIsDroppedAndOnRecord(t *testing.T) {
 			"misplaced": {CreationID: token.CreationID, Sequence: 3, KeyID: sealed.KeyID, Sealed: text},
 		} {
 			entry.AccountID, entry.TokenID, entry.CreatedAt, entry.DueAt = o.account, token.ID, time.Now(), time.Now().Add(-time.Second)
+			if name != "garbage" {
+				entry, err = refreshes.Enclose(w.keys, entry, entry.Sealed)
+				w.check(err)
+			}
 			lost := s.Stats().Lost
 			w.check(w.db.PutOutbox(t.Context(), &entry))
 			w.check(s.DeliverDue(t.Context()))
@@ -356,6 +362,83 @@ func TestWhatTheWebhookCannotOpenIsDroppedAndOnRecord(t *testing.T) {
 		w.until("the record", func() bool {
 			return strings.Count(strings.Join(o.events(), "\n"), "REFRESH_FAILED github path=tv-mediated lost") == 3
 		})
+	})
+}
+
+// Whoever writes the database can seal to a webhook, whose key is public: tokens of
+// their account would take the place of the owner's.
+func TestWhatThisServerHasNotSealedIsHandedToNobody(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		o, l := w.cutOff()
+		token, _ := o.store("github")
+		other, _ := o.store("other")
+		s := w.service()
+		stop := w.run(s)
+		o.ended(token, refresh.Rotated)
+		o.ended(other, refresh.Rotated)
+		stop()
+		l.set(false, false)
+		ours, waits := o.entry(token)
+		others, too := o.entry(other)
+		if !waits || !too {
+			t.Fatal("nothing waits")
+		}
+		sealed, err := json.Marshal(o.tv.Seal("github", token.CreationID, ours.Sequence+1, wire.RefreshTokens{AccessToken: "canary-forged", RefreshToken: "canary-forged"}))
+		w.check(err)
+		forged := ours
+		forged.Sequence++
+		var mine struct {
+			Sealed json.RawMessage `json:"sealed"`
+			KeyID  int             `json:"keyId"`
+			MAC    []byte          `json:"mac"`
+		}
+		w.check(json.Unmarshal(ours.Sealed, &mine))
+		mine.Sealed = sealed
+		swapped, err := json.Marshal(mine)
+		w.check(err)
+		before := o.tv.Reveal("github")
+		for name, text := range map[string][]byte{"as it is": sealed, "beside the MAC of another": swapped, "another token's": others.Sealed} {
+			entry := forged
+			forged.Sequence++
+			entry.Sealed, entry.DueAt = text, time.Now().Add(-time.Second)
+			w.check(w.db.PutOutbox(t.Context(), &entry))
+			lost := s.Stats().Lost
+			w.check(s.DeliverDue(t.Context()))
+			if got := o.tv.Reveal("github"); got["accessToken"] != before["accessToken"] || got["refreshToken"] != before["refreshToken"] {
+				t.Errorf("%s: the webhook took it", name)
+			}
+			if _, waits := o.entry(token); waits || s.Stats().Lost != lost+1 {
+				t.Errorf("%s: waits %t, counted %+v; want it dropped and counted as lost", name, waits, s.Stats())
+			}
+		}
+	})
+}
+
+// A server key that is missing may come back.
+func TestWhatAMissingServerKeyAuthenticatesWaits(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		o, l := w.cutOff()
+		token, _ := o.store("github")
+		stop := w.run(w.service())
+		o.ended(token, refresh.Rotated)
+		stop()
+		l.set(false, false)
+		e, _ := o.entry(token)
+		text, err := custody.GenerateKeyring(rand.Reader)
+		w.check(err)
+		other, err := custody.ParseKeyring(strings.Replace(text, "0:", "7:", 1))
+		w.check(err)
+		o.hurry(e)
+		w.check(w.service(func(d *refreshes.Deps) { d.Keyring = other }).DeliverDue(t.Context()))
+		e, waits := o.entry(token)
+		if !waits || e.Attempts == 0 {
+			t.Fatalf("without the key: %+v, %t; want it to wait", e, waits)
+		}
+		o.hurry(e)
+		w.check(w.service().DeliverDue(t.Context()))
+		if _, waits := o.entry(token); waits || !o.newest() {
+			t.Errorf("with the key: waits %t, newest %t; want it delivered", waits, o.newest())
+		}
 	})
 }
 

@@ -81,6 +81,13 @@ type Recorder interface {
 	Record(ctx context.Context, e audit.Event) error
 }
 
+// Keyring authenticates what waits for webhooks, which a writer of the database could
+// seal as well: custody.ErrKeyID, custody.ErrRow.
+type Keyring interface {
+	SignOutbox(e *models.OutboxEntry, sealed []byte) (keyID int, mac []byte)
+	CheckOutbox(e *models.OutboxEntry, sealed []byte, keyID int, mac []byte) error
+}
+
 // Deps is what the service needs. Leases, Outbox and Index are the same database. Zero
 // values of the rest mean what is said.
 type Deps struct {
@@ -91,6 +98,7 @@ type Deps struct {
 	Vaults    Vaults
 	Providers Providers
 	Client    refresh.Refresher // calls providers
+	Keyring   Keyring
 	Audit     Recorder
 	Logger    *slog.Logger
 

@@ -47,6 +47,7 @@ type world struct {
 	db       *store.Store
 	provider *refreshtest.Provider
 	vaults   *fakeVaults
+	keys     *custody.Keyring
 	record   *record
 	log      *syncBuffer
 	limits   refreshes.Limits
@@ -71,6 +72,7 @@ func newWorld(t testing.TB, url string) *world {
 	w.check(err)
 	keys, err := custody.ParseKeyring(text)
 	w.check(err)
+	w.keys = keys
 	w.record = &record{Service: audit.New(audit.Deps{Writer: w.db, Reader: w.db, Signer: keys, Now: time.Now, Logger: slog.New(slog.DiscardHandler)}), told: make(chan struct{}, 1)}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -116,7 +118,7 @@ func (w *world) serviceOn(db *store.Store, change ...func(*refreshes.Deps)) *ref
 	w.t.Cleanup(client.CloseIdle)
 	deps := refreshes.Deps{
 		Leases: db, Outbox: db, Index: db, Webhooks: client, Vaults: w.vaults, Providers: registry{w.provider},
-		Client: refresh.NewClient(w.provider.HTTP(), time.Now), Audit: w.record, Logger: slog.New(slog.NewTextHandler(w.log, nil)), Limits: w.limits,
+		Client: refresh.NewClient(w.provider.HTTP(), time.Now), Keyring: w.keys, Audit: w.record, Logger: slog.New(slog.NewTextHandler(w.log, nil)), Limits: w.limits,
 	}
 	for _, alter := range change {
 		alter(&deps)
