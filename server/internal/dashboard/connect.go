@@ -27,9 +27,6 @@ func (d *Dashboard) startConnecting(c *gin.Context, v visitor) error {
 	if fromElsewhere(c.Request) {
 		return seeOther(c, comeBackTo(c.Request.URL))
 	}
-	if c.GetHeader("Sec-Fetch-Site") == "cross-site" { // a link elsewhere: its reader is asked first
-		return seeOther(c, comeBackTo(c.Request.URL))
-	}
 	values, err := queryOnce(c, "provider", "service", "owner", "bridge", "scope", "return")
 	if err != nil {
 		return d.notConnected(c, &v, err)
