@@ -34,8 +34,15 @@ func main() {
 		serveBare(os.Args[2])
 		return
 	}
+	if len(os.Args) == 5 && os.Args[1] == callsCommand {
+		if err := makeCalls(os.Args[2], os.Args[3], os.Args[4]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	var s settings
-	only := flag.String("only", "", "measure only this: release, revoke, platform, credential or idle")
+	only := flag.String("only", "", "measure only this: release, revoke, platform, credential, refresh or idle")
 	flag.IntVar(&s.runs, "runs", 5, "interleaved runs of each side for each figure")
 	flag.DurationVar(&s.duration, "duration", 3*time.Second, "length of one run")
 	flag.DurationVar(&s.warm, "warm", 3*time.Second, "length of the unmeasured run before a series")
@@ -75,6 +82,7 @@ func run(ctx context.Context, s settings, only string) (err error) {
 		{"revoke", measureRevocation},
 		{"platform", measurePlatform},
 		{"credential", measureCredential},
+		{"refresh", measureRefresh},
 		{"idle", measureIdle},
 	} {
 		if only != "" && only != part.name {
