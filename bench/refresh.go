@@ -276,8 +276,11 @@ func makeCalls(address, encoded, rate string) error {
 		}
 		_, err = io.Copy(io.Discard, answer.Body)
 		_ = answer.Body.Close()
-		if err != nil || answer.StatusCode != http.StatusOK {
-			return fmt.Errorf("a call: %v %s", err, answer.Status)
+		if err != nil {
+			return err
+		}
+		if answer.StatusCode != http.StatusOK {
+			return fmt.Errorf("a call answered %s", answer.Status)
 		}
 	}
 }
