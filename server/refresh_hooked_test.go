@@ -195,13 +195,12 @@ func (h *hooked) account(t *testing.T) {
 		if refreshed++; inUse[c.Issued] {
 			continue
 		}
-		of := h.kills[h.holder]
-		killed := slices.IndexFunc(of, func(k time.Time) bool { return k.After(c.Received.Time()) })
-		if killed < 0 {
+		end, killed := endOf(h.kills[h.holder], c)
+		if !killed {
 			t.Errorf("new tokens of %s were lost after the last kill of the %s, which alone has them", c.Received.Time(), h.holder)
 			continue
 		}
-		late = append(late, of[killed].Sub(c.Worked.Time()))
+		late = append(late, end.Sub(c.Worked.Time()))
 	}
 	for _, d := range late {
 		if d > longestWindow {
