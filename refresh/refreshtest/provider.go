@@ -44,7 +44,8 @@ func StartProvider(t testing.TB, g *Grants) *Provider {
 	mux.HandleFunc("POST /token", p.token)
 	mux.HandleFunc("POST /revoke", p.revoke)
 	mux.HandleFunc("GET /userinfo", p.userInfo)
-	p.server = httptest.NewServer(mux)
+	p.server = httptest.NewUnstartedServer(mux) // handlers look at it
+	p.server.Start()
 	t.Cleanup(func() {
 		close(p.closed)
 		p.server.Close()
