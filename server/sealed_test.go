@@ -85,6 +85,7 @@ type sealedServer struct {
 	client      *http.Client
 	owner       *apptest.Owner
 	credentials []apptest.Secret
+	other       string // an agent's key that is not looked for
 }
 
 func startSealed(t *testing.T, program, database string, key []byte) *sealedServer {
@@ -106,6 +107,7 @@ func (s *sealedServer) use(t *testing.T) map[string]string {
 	type object = map[string]any
 	s.owner.Register()
 	id, key := s.owner.Agent("deployer")
+	_, s.other = s.owner.Agent("other")
 	client, err := agent.New(s.url, key, agent.Options{Timeout: time.Minute, Transport: s.client.Transport})
 	if err != nil {
 		t.Fatal(err)
@@ -204,8 +206,8 @@ var collections = regexp.MustCompile(`(?m)^go_gc_duration_seconds_count (\d+)`)
 // go by.
 func (s *sealedServer) rest(t *testing.T) {
 	t.Helper()
-	get := func(address string) []byte {
-		answer, err := apptest.Call(t.Context(), s.client, http.MethodGet, address, nil)
+	get := func(address string, headers ...string) []byte {
+		answer, err := apptest.Call(t.Context(), s.client, http.MethodGet, address, nil, headers...)
 		if err != nil || answer.Status != http.StatusOK {
 			t.Fatalf("%s: %v %s", address, err, answer)
 		}
@@ -221,18 +223,24 @@ func (s *sealedServer) rest(t *testing.T) {
 	}
 	s.client.CloseIdleConnections()
 	before := count()
-	padding := "?" + strings.Repeat("x", 4000) // to have buffers used again, and garbage made
-	for range furtherRuns {
-		get(s.url + "/healthz" + padding)
+	// To have buffers and the room of tokens used again, and garbage made.
+	padding := "?" + strings.Repeat("x", 4000)
+	further := func(n int) {
+		for i := range n {
+			if i%2 == 0 {
+				get(s.url + "/healthz" + padding)
+			} else {
+				get(s.url+"/api/agents/whoami"+padding, "Authorization", "Bearer "+s.other)
+			}
+		}
 	}
+	further(furtherRuns)
 	deadline := time.Now().Add(5 * time.Minute)
 	for count() < before+2 {
 		if time.Now().After(deadline) {
 			t.Fatal("no two garbage collections came")
 		}
-		for range 100 {
-			get(s.url + "/healthz" + padding)
-		}
+		further(100)
 	}
 	s.client.CloseIdleConnections()
 }
