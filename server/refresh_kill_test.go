@@ -21,9 +21,9 @@ const (
 	killedTokens = 40              // all read all the time
 	killedTTL    = 3 * time.Second // of their access tokens: some 14 refreshes a second
 	readPause    = 150 * time.Millisecond
-	killRounds   = 10  // of `make test`
+	killRounds   = 8   // of `make test`
 	killFull     = 300 // of `make soak`
-	calmSamples  = 100 // refreshes by which the window is measured, before the first kill
+	calmSamples  = 60  // refreshes by which the window is measured, before the first kill
 
 	// Between rotation and kill of an answer that was lost. Windows are some ten
 	// milliseconds; this is for machines that stall.
