@@ -74,6 +74,9 @@ func acts() map[string]act {
 		"note": func(b *bustle) error {
 			text := models.NewID().String()
 			_, err := b.UpdateMetadata(b.t.Context(), b.p, client, ref("github"), platform.MetadataInput{Notes: &text})
+			if fault.CodeOf(err) == fault.TokenNotFound {
+				return nil // of the vault that is being left at this moment
+			}
 			return err
 		},
 	}

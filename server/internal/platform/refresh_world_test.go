@@ -110,7 +110,9 @@ func engineOf(t testing.TB, p *refreshtest.Provider, now func() time.Time, lease
 func (w *renewing) replica(s *store.Store) *renewing {
 	w.t.Helper()
 	o := &world{t: w.t, store: s, keys: w.keys, ring: w.ring, clock: w.clock, audit: &recorder{}, log: &logged{}, account: w.account}
-	o.gate = cache.NewGate(w.clock.now) // closed: nothing is remembered
+	o.gate = cache.NewGate(w.clock.now) // of what others change it is not told: it is as the moment before NOTIFY comes
+	o.gate.Open()
+	s.OnChange(o.gate.Changed)
 	o.deps = w.deps
 	d := &o.deps
 	d.Accounts, d.Vaults, d.VaultKeys, d.GrantRows, d.Slots, d.Tokens, d.Agents, d.Credentials, d.Wraps, d.Escrows, d.Leases = s, s, s, s, s, s, s, s, s, s, s
