@@ -427,7 +427,7 @@ func TestAnyInterleavingLosesNoCredentialAndOpensNoVaultToWhoDidNotAccept(t *tes
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		accepted := 0
-		rapid.Check(t, func(r *rapid.T) {
+		interleave := func(r *rapid.T) {
 			w, b := brittleWorld(t, s)
 			h := &household{world: w, brittle: b, agents: []agent{w.agent("one"), w.agent("two")}}
 			for range 3 {
@@ -448,7 +448,12 @@ func TestAnyInterleavingLosesNoCredentialAndOpensNoVaultToWhoDidNotAccept(t *tes
 			for _, state := range slices.Sorted(maps.Keys(states)) {
 				r.Logf("%d offers are %s", states[state], state)
 			}
-		})
+		}
+		for range 5 { // a few interleavings may well have none
+			if rapid.Check(t, interleave); accepted > 0 {
+				break
+			}
+		}
 		if accepted == 0 {
 			t.Error("no offer was accepted in any interleaving")
 		}
