@@ -39,6 +39,14 @@ type AuditCheckpoint struct {
 	Final     bool   `gorm:"primaryKey"` // the stream ended here, in order
 }
 
+// An AuditBlock is a batch of events that could not be made readable, because rows
+// that this server has not written stand in its place.
+type AuditBlock struct {
+	StreamID uuid.UUID
+	Seq      int64 // of its first event
+	Events   int64
+}
+
 // AuditFilter narrows a list of events of one account, newest first.
 type AuditFilter struct {
 	ServiceName string

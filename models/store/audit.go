@@ -95,6 +95,14 @@ func (s *Store) StreamEvents(ctx context.Context, streamID uuid.UUID, afterSeq i
 	return events, failed(err, "audit stream %s", streamID)
 }
 
+// RefusedBlocks lists the batches of a stream that could not be made readable, in
+// order.
+func (s *Store) RefusedBlocks(ctx context.Context, streamID uuid.UUID) ([]models.AuditBlock, error) {
+	var blocks []models.AuditBlock
+	err := s.view(ctx).Select("stream_id", "seq", "events").Where("stream_id = ? AND refused_at IS NOT NULL", streamID).Order("seq").Find(&blocks).Error
+	return blocks, failed(err, "refused batches of audit stream %s", streamID)
+}
+
 // AuditStreams lists the streams that have events or checkpoints, by id: a
 // stream whose events were all removed still shows.
 func (s *Store) AuditStreams(ctx context.Context) ([]uuid.UUID, error) {
@@ -102,7 +110,7 @@ func (s *Store) AuditStreams(ctx context.Context) ([]uuid.UUID, error) {
 		return nil, err
 	}
 	var streams []uuid.UUID
-	for _, table := range []string{"audit_events", "audit_checkpoints"} {
+	for _, table := range []string{"audit_events", "audit_checkpoints", "audit_blocks"} {
 		ids, err := s.streamsIn(ctx, table)
 		if err != nil {
 			return nil, failed(err, "audit streams")

@@ -88,7 +88,7 @@ func TestABlockWhoseRowsExistIsDropped(t *testing.T) {
 func TestABlockInWhosePlaceOthersWroteIsMarkedAndHoldsUpNobody(t *testing.T) {
 	t.Parallel()
 	url := storetest.URL(t, store.Postgres)
-	s, db := storetest.Open(t, url), rawDB(t, store.Postgres, url)
+	s := storetest.Open(t, url)
 	account := models.NewID()
 	events, forged, after := stream(account, blockSize), stream(account, 1), stream(account, blockSize)
 	ok(t, s.AppendAudit(t.Context(), events))
@@ -97,7 +97,9 @@ func TestABlockInWhosePlaceOthersWroteIsMarkedAndHoldsUpNobody(t *testing.T) {
 	ok(t, s.AppendAudit(t.Context(), forged))
 	ok(t, s.AppendAudit(t.Context(), after))
 	wantEvents(t, s, account, models.AuditFilter{}, newestFirst(append(forged, after...)))
-	same(t, "blocks that were refused", texts(t, db, "SELECT seq::text FROM audit_blocks WHERE refused_at IS NOT NULL"), []string{"1"})
+	refused, err := s.RefusedBlocks(t.Context(), events[0].StreamID)
+	ok(t, err)
+	same(t, "blocks that were refused", refused, []models.AuditBlock{{StreamID: events[0].StreamID, Seq: 1, Events: blockSize}})
 	wantEvents(t, s, account, models.AuditFilter{}, newestFirst(append(forged, after...)))
 }
 

@@ -107,12 +107,13 @@ func (l *ledger) sizes() []int {
 	return sizes
 }
 
-func (l *ledger) record() record { return record{l.rows(), l.signed()} }
+func (l *ledger) record() record { return record{rows: l.rows(), checkpoints: l.signed()} }
 
 // A record is what Verify reads, in memory, to be tampered with.
 type record struct {
 	rows        []models.AuditEvent
 	checkpoints []models.AuditCheckpoint
+	refused     []models.AuditBlock
 }
 
 func (r record) AuditStreams(context.Context) ([]uuid.UUID, error) {
@@ -150,6 +151,10 @@ func (r record) Checkpoints(_ context.Context, id uuid.UUID) ([]models.AuditChec
 		}
 	}
 	return found, nil
+}
+
+func (r record) RefusedBlocks(_ context.Context, id uuid.UUID) ([]models.AuditBlock, error) {
+	return slices.DeleteFunc(slices.Clone(r.refused), func(b models.AuditBlock) bool { return b.StreamID != id }), nil
 }
 
 // ring is a new keyring.

@@ -19,6 +19,7 @@ type Streams interface {
 	AuditStreams(ctx context.Context) ([]uuid.UUID, error)
 	StreamEvents(ctx context.Context, streamID uuid.UUID, afterSeq int64, limit int) ([]models.AuditEvent, error)
 	Checkpoints(ctx context.Context, streamID uuid.UUID) ([]models.AuditCheckpoint, error)
+	RefusedBlocks(ctx context.Context, streamID uuid.UUID) ([]models.AuditBlock, error)
 }
 
 // CheckpointVerifier checks a checkpoint's signature.
@@ -110,6 +111,13 @@ func (v *verification) stream(ctx context.Context, streams Streams) error {
 			v.row(&rows[i])
 		}
 		after = rows[len(rows)-1].Seq
+	}
+	refused, err := streams.RefusedBlocks(ctx, v.report.StreamID)
+	if err != nil {
+		return err
+	}
+	for _, b := range refused {
+		v.problem("rows %d to %d are not the ones that the server wrote, which it could not put there", b.Seq, b.Seq+b.Events-1)
 	}
 	for _, seq := range slices.Sorted(maps.Keys(v.waiting)) {
 		v.problem("a checkpoint signed row %d, which is missing", seq)

@@ -199,6 +199,9 @@ func TestEveryTamperingIsReported(t *testing.T) {
 			renumber(r.rows)
 			rehash(r.rows)
 		},
+		"a batch that others' rows kept out": func(r *record) {
+			r.refused = []models.AuditBlock{{StreamID: r.rows[0].StreamID, Seq: 13, Events: 8}}
+		},
 		"two rows swapped": func(r *record) {
 			r.rows[3].Seq, r.rows[4].Seq = r.rows[4].Seq, r.rows[3].Seq
 		},
@@ -295,7 +298,7 @@ func TestEveryChangedColumnIsReported(t *testing.T) {
 	r, keys := written(t)
 	columns := reflect.TypeFor[models.AuditEvent]()
 	for i := range columns.NumField() {
-		changed := record{slices.Clone(r.rows), r.checkpoints}
+		changed := record{rows: slices.Clone(r.rows), checkpoints: r.checkpoints}
 		field := reflect.ValueOf(&changed.rows[7]).Elem().Field(i)
 		switch v := field.Addr().Interface().(type) {
 		case *string:

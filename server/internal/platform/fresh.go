@@ -123,7 +123,7 @@ func (s *Service) notRefreshed(t models.Token, o refresh.Outcome, err error) err
 	f := fault.Wrap(err, fault.RefreshFailed, "The access token of %q has expired, and it could not be refreshed at the moment. Try again shortly.", t.ServiceName)
 	f.RetryAfter = shortly
 	if known && o.Kind == refresh.RetryAt {
-		f = fault.Wrap(err, fault.RefreshFailed, "The access token of %q has expired, and it could not be refreshed: %s.", t.ServiceName, why(o.Reason))
+		f = fault.Wrap(err, fault.RefreshFailed, "The access token of %q has expired, and it could not be refreshed: %s.", t.ServiceName, o.Reason.Why())
 		f.RetryAfter = max(o.At.Sub(s.deps.Now()), time.Second)
 	}
 	return f
@@ -132,7 +132,7 @@ func (s *Service) notRefreshed(t models.Token, o refresh.Outcome, err error) err
 // reauthorize is the refusal of a token that only its owner can renew.
 func (s *Service) reauthorize(t models.Token, reason refresh.Reason) error {
 	f := fault.New(fault.ReauthorizationRequired, "The access token of %q has expired, and only its owner can get another: %s. "+
-		"Connect the account again, or store a new token.", t.ServiceName, why(reason))
+		"Connect the account again, or store a new token.", t.ServiceName, reason.Why())
 	if s.deps.ConnectURL != nil {
 		f.ConnectURL = s.deps.ConnectURL(t)
 	}
@@ -142,31 +142,4 @@ func (s *Service) reauthorize(t models.Token, reason refresh.Reason) error {
 func forbidden(t models.Token) error {
 	return fault.New(fault.RefreshFailed, "The access token of %q has expired, and the refresh policy of this agent's credential grant is %q: "+
 		"somebody else who may use the token has to refresh it.", t.ServiceName, models.RefreshNever)
-}
-
-// why says in half a sentence why a token was not refreshed.
-func why(reason refresh.Reason) string {
-	switch reason {
-	case refresh.ReasonInvalidGrant:
-		return "its provider does not accept the refresh token any more"
-	case refresh.ReasonInteractionRequired:
-		return "its provider wants to see the owner"
-	case refresh.ReasonNoRefreshToken:
-		return "there is no refresh token"
-	case refresh.ReasonRateLimited:
-		return "its provider has asked for a pause"
-	case refresh.ReasonProviderTimeout, refresh.ReasonProviderUnreachable:
-		return "its provider cannot be reached"
-	case refresh.ReasonBusy:
-		return "another refresh of it takes its time"
-	case refresh.ReasonNotStored:
-		return "the new tokens could not be stored"
-	case refresh.ReasonMisconfigured:
-		return "this server is no client of the provider that it is from, or knows that provider otherwise"
-	case refresh.ReasonClientRejected:
-		return "its provider rejects this server as a client, which the operator has to put in order"
-	case refresh.ReasonRequestRejected, refresh.ReasonScopeRejected:
-		return "its provider rejects the request, which the operator has to look into"
-	}
-	return "its provider answered with an error"
 }

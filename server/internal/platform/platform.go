@@ -206,6 +206,8 @@ type Service struct {
 	known  *cache.Cache[agentCredential, *held]
 	locked *cache.Cache[uuid.UUID, bool] // accounts' kill switches
 
+	keeping chan struct{} // holds an element for each agent's key that is being kept
+
 	aloft  sync.Mutex
 	places map[uuid.UUID]*place // tokens that are being refreshed
 }
@@ -213,7 +215,8 @@ type Service struct {
 // New makes the service.
 func New(d Deps) *Service {
 	return &Service{
-		deps: d, known: cache.New[agentCredential, *held](d.Gate), locked: cache.New[uuid.UUID, bool](d.Gate), places: map[uuid.UUID]*place{},
+		deps: d, known: cache.New[agentCredential, *held](d.Gate), locked: cache.New[uuid.UUID, bool](d.Gate),
+		keeping: make(chan struct{}, keptAtOnce), places: map[uuid.UUID]*place{},
 	}
 }
 

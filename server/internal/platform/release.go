@@ -174,10 +174,20 @@ func (k *held) keyFor(slot int64) *models.CredentialKey {
 	return find(models.WholeGrant)
 }
 
+// keptAtOnce bounds the transactions that keep keys. They wait for each other's locks,
+// each with a connection: a crowd of agents' first releases would take all of them.
+const keptAtOnce = 4
+
 // keepCEK stores a credential's key under the agent's slot, so that later releases
 // need no X25519. The wrap that it came by must still be there: what was withdrawn
-// meanwhile is not brought back.
+// meanwhile is not brought back. In a crowd it leaves that to a later release.
 func (s *Service) keepCEK(ctx context.Context, h *custody.Holder, cek custody.CEK, by *models.CredentialKey) error {
+	select {
+	case s.keeping <- struct{}{}:
+		defer func() { <-s.keeping }()
+	default:
+		return nil
+	}
 	row, err := h.KeepCEK(cek)
 	if err != nil {
 		return err

@@ -8,31 +8,8 @@ import (
 // Why says in half a sentence why a token was not refreshed, by any path. It goes after
 // a colon, or between "because" and a full stop.
 func Why(reason refresh.Reason) string {
-	switch reason {
-	case refresh.ReasonInvalidGrant:
-		return "its provider does not accept the refresh token any more"
-	case refresh.ReasonInteractionRequired:
-		return "its provider wants to see the owner"
-	case refresh.ReasonNoRefreshToken:
-		return "there is no refresh token"
-	case refresh.ReasonRateLimited:
-		return "its provider has asked for a pause"
-	case refresh.ReasonProviderTimeout, refresh.ReasonProviderUnreachable:
-		return "its provider cannot be reached"
-	case refresh.ReasonProviderError:
-		return "its provider answered with an error"
-	case refresh.ReasonBrokenAnswer:
-		return "its provider gave an answer that cannot be used"
-	case refresh.ReasonBusy:
-		return "another refresh of it takes its time"
-	case refresh.ReasonNotStored:
-		return "the new tokens could not be stored"
-	case refresh.ReasonClientRejected:
-		return "its provider rejects the client id or secret, which the operator has to put in order"
-	case refresh.ReasonRequestRejected, refresh.ReasonScopeRejected:
-		return "its provider rejects the request, which the operator has to look into"
-	case refresh.ReasonMisconfigured:
-		return "this server is no client of the provider that it is from, or knows that provider otherwise"
+	if words := reason.Why(); words != "" {
+		return words
 	}
 	return whyNotAtWebhook(reason)
 }
