@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -11,10 +12,42 @@ import (
 
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/agents"
+	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 	"github.com/tvzero/tokenvault/server/internal/web"
 )
+
+// Agents makes, changes and ends agents.
+type Agents interface {
+	Create(ctx context.Context, p grants.Principal, client audit.Client, in agents.CreateInput) (agents.Created, error)
+	List(ctx context.Context, p grants.Principal, page vaults.Page) ([]models.Agent, string, error)
+	Get(ctx context.Context, p grants.Principal, id uuid.UUID) (agents.Detail, error)
+	Update(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID, in agents.UpdateInput) (models.Agent, error)
+	Delete(ctx context.Context, p grants.Principal, client audit.Client, ids ...uuid.UUID) (int, error)
+	RotateKey(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) (agents.Created, error)
+}
+
+// CredentialGrants permits agents to use tokens.
+type CredentialGrants interface {
+	Grant(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID, in agents.GrantInput) (models.CredentialGrant, error)
+	Revoke(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID, service string) error
+}
+
+func (d *Dashboard) agentRoutes(r routes) {
+	r.page("/agents", d.user(d.agentsPage))
+	r.POST("/agents", d.user(d.createAgent))
+	r.page("/agents/:id", d.user(d.agentPage))
+	r.POST("/agents/:id", d.user(d.updateAgent))
+	r.POST("/agents/:id/status", d.user(d.setAgentStatus))
+	r.page("/agents/:id/rotate-key", d.user(d.rotateKeyPage))
+	r.POST("/agents/:id/rotate-key", d.user(d.rotateKey))
+	r.page("/agents/:id/delete", d.user(d.deleteAgentPage))
+	r.POST("/agents/:id/delete", d.user(d.deleteAgent))
+	r.POST("/agents/:id/grants", d.user(d.grant))
+	r.POST("/agents/:id/revoke", d.user(d.revoke))
+}
 
 type agentRow struct {
 	ID          string

@@ -31,29 +31,65 @@ type asset struct {
 
 func loadAssets() (*assets, error) {
 	a := &assets{hashed: map[string]string{}, files: map[string]asset{}}
+	sheet, err := joinSheets()
+	if err != nil {
+		return nil, err
+	}
+	if err := a.add("style.css", sheet); err != nil {
+		return nil, err
+	}
 	entries, err := fs.ReadDir(assetFiles, "assets")
 	if err != nil {
 		return nil, fmt.Errorf("dashboard: assets: %w", err)
 	}
 	for _, entry := range entries {
+		if entry.IsDir() {
+			continue
+		}
 		body, err := fs.ReadFile(assetFiles, "assets/"+entry.Name())
 		if err != nil {
 			return nil, fmt.Errorf("dashboard: assets: %w", err)
 		}
-		extension := path.Ext(entry.Name())
-		kind, known := map[string]string{
-			".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
-		}[extension]
-		if !known {
-			return nil, fmt.Errorf("dashboard: asset %s is of no known kind", entry.Name())
+		if err := a.add(entry.Name(), body); err != nil {
+			return nil, err
 		}
-		sum := sha256.Sum256(body)
-		hash := strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:10]))
-		name := strings.TrimSuffix(entry.Name(), extension) + "." + hash + extension
-		a.hashed[entry.Name()] = "/assets/" + name
-		a.files[name] = asset{kind, body}
 	}
 	return a, nil
+}
+
+// joinSheets makes one style sheet of those of the areas, in the order of their names:
+// a page asks for one file, and each area keeps its own.
+func joinSheets() ([]byte, error) {
+	names, err := fs.Glob(assetFiles, "assets/css/*.css") // sorted
+	if err != nil {
+		return nil, fmt.Errorf("dashboard: style sheets: %w", err)
+	}
+	var sheet []byte
+	for _, name := range names {
+		body, err := fs.ReadFile(assetFiles, name)
+		if err != nil {
+			return nil, fmt.Errorf("dashboard: style sheets: %w", err)
+		}
+		sheet = append(sheet, body...)
+	}
+	return sheet, nil
+}
+
+// add files an asset under a name that bears a hash of its content.
+func (a *assets) add(name string, body []byte) error {
+	extension := path.Ext(name)
+	kind, known := map[string]string{
+		".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
+	}[extension]
+	if !known {
+		return fmt.Errorf("dashboard: asset %s is of no known kind", name)
+	}
+	sum := sha256.Sum256(body)
+	hash := strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:10]))
+	hashed := strings.TrimSuffix(name, extension) + "." + hash + extension
+	a.hashed[name] = "/assets/" + hashed
+	a.files[hashed] = asset{kind, body}
+	return nil
 }
 
 // path is where an asset is served; templates call it.

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"slices"
@@ -14,6 +15,15 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 	"github.com/tvzero/tokenvault/server/internal/web"
 )
+
+// Record reads the audit record.
+type Record interface {
+	List(ctx context.Context, accountID uuid.UUID, filter audit.Filter) (audit.Page, error)
+}
+
+func (d *Dashboard) auditRoutes(r routes) {
+	r.page("/audit", d.user(d.auditPage))
+}
 
 type eventRow struct {
 	At      time.Time

@@ -1,16 +1,36 @@
 package dashboard
 
 import (
+	"context"
 	"encoding/base64"
 	"net/url"
 	"strings"
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 	"github.com/tvzero/tokenvault/server/internal/web"
 )
+
+// Webhook binds a webhook, reads its list of tokens and checks it.
+type Webhook interface {
+	PreviewBind(ctx context.Context, p grants.Principal, in vaults.BindInput) (vaults.BindPreview, error)
+	Bind(ctx context.Context, p grants.Principal, client audit.Client, in vaults.BindInput) (models.Binding, error)
+	Unbind(ctx context.Context, p grants.Principal, client audit.Client) error
+	Sync(ctx context.Context, p grants.Principal, client audit.Client, service string) (int, error)
+	CheckWebhook(ctx context.Context, p grants.Principal, client audit.Client) ([]vaults.Probe, error)
+}
+
+func (d *Dashboard) bindRoutes(r routes) {
+	r.page("/vault/webhook-bind", d.user(d.bindPage))
+	r.POST("/vault/webhook-bind", d.user(d.bind))
+	r.page("/settings/unbind", d.user(d.unbindPage))
+	r.POST("/settings/unbind", d.user(d.unbind))
+}
 
 // decodeWebhookURL reads the webhook_url of a registration link: the URL in
 // standard base64 (protocol section 2). Webhooks of others may have left the

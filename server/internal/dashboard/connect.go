@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -8,9 +9,34 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/tvzero/tokenvault/refresh"
+	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/connect"
 	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/server/internal/providers"
 )
+
+// Connections connects accounts at providers, and ends that.
+type Connections interface {
+	Start(ctx context.Context, p grants.Principal, client audit.Client, in connect.StartInput) (connect.Redirect, error)
+	Finish(ctx context.Context, p grants.Principal, client audit.Client, in connect.Callback) (connect.Connected, error)
+	Disconnect(ctx context.Context, p grants.Principal, client audit.Client, service string) (connect.Disconnected, error)
+}
+
+// Providers are those that this server is a client of.
+type Providers interface {
+	List() []providers.Summary
+}
+
+func (d *Dashboard) connectRoutes(r routes) {
+	r.page("/token/:service/disconnect", d.user(d.disconnectPage))
+	r.POST("/token/:service/disconnect", d.user(d.disconnect))
+	r.page("/token/:service/connected", d.user(d.connected))
+	r.page(connectForm, d.user(d.connectPage))
+	r.GET(connectRoot, d.user(d.startConnecting))
+	r.GET(connectRoot+"/:provider", d.user(d.startConnecting))
+	r.GET(callbackPath, d.page(d.finishConnecting))
+}
 
 // Where browsers begin to connect an account, where they come back to, and the page
 // that asks what to connect.

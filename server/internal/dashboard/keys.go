@@ -1,16 +1,33 @@
 package dashboard
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
 
+	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/fault"
 	"github.com/tvzero/tokenvault/server/internal/grants"
 )
+
+// Keys makes API keys.
+type Keys interface {
+	APIKeys(ctx context.Context, p grants.Principal) ([]grants.View, error)
+	CreateKey(ctx context.Context, p grants.Principal, client audit.Client, in grants.CreateKeyInput) (grants.Issued, error)
+	RotateKey(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) (grants.Issued, error)
+}
+
+func (d *Dashboard) keyRoutes(r routes) {
+	r.page("/keys", d.user(d.keysPage))
+	r.POST("/keys", d.user(d.createKey))
+	r.page("/keys/:id/rotate", d.user(d.rotateAPIKeyPage))
+	r.POST("/keys/:id/rotate", d.user(d.rotateAPIKey))
+}
 
 // A scopeRow is a scope as people choose it.
 type scopeRow struct {

@@ -8,10 +8,30 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 
+	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/platform"
 )
+
+// Linking shares a vault between grants.
+type Linking interface {
+	Share(ctx context.Context, p grants.Principal, client audit.Client, to uuid.UUID) (models.Escrow, error)
+	Escrows(ctx context.Context, p grants.Principal) ([]models.Escrow, error)
+	Preview(ctx context.Context, p grants.Principal, id uuid.UUID) (platform.Preview, error)
+	Accept(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) error
+	Decline(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) error
+	Cancel(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) error
+}
+
+func (d *Dashboard) linkingRoutes(r routes) {
+	r.page("/grants/:id/share-vault", d.user(d.shareVaultPage))
+	r.POST("/grants/:id/share-vault", d.user(d.shareVault))
+	r.page("/escrows/:id", d.user(d.escrowPage))
+	r.POST("/escrows/:id/accept", d.user(d.accept))
+	r.POST("/escrows/:id/decline", d.user(d.decline))
+	r.POST("/escrows/:id/cancel", d.user(d.cancel))
+}
 
 func (d *Dashboard) shareVaultPage(c *gin.Context, v visitor) error {
 	g, err := d.findGrant(c, v, "session or key")

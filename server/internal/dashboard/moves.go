@@ -1,16 +1,36 @@
 package dashboard
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 
 	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/platform"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 )
+
+// Moves brings credentials from platform vaults to the webhook, and says what can
+// come back.
+type Moves interface {
+	Move(ctx context.Context, p grants.Principal, client audit.Client, after uuid.UUID) (vaults.Moving, error)
+	Waiting(ctx context.Context, p grants.Principal) ([]platform.Waiting, error)
+	DropWaiting(ctx context.Context, p grants.Principal, client audit.Client, tokenID uuid.UUID) error
+	MoveBackPlan(ctx context.Context, p grants.Principal) ([]vaults.Back, error)
+}
+
+func (d *Dashboard) moveRoutes(r routes) {
+	r.page("/vault/move", d.user(d.movePage))
+	r.POST("/vault/move", d.user(d.move))
+	r.page("/vault/move/:id/delete", d.user(d.dropWaitingPage))
+	r.POST("/vault/move/:id/delete", d.user(d.dropWaiting))
+	r.page("/vault/move-back", d.user(d.moveBackPage))
+}
 
 // A waitingVault is a platform vault that holds something while a webhook is bound.
 type waitingVault struct {

@@ -22,9 +22,9 @@ var templateFiles embed.FS
 // pages are the parsed templates, by the name of their file.
 type pages struct{ byName map[string]*template.Template }
 
-func loadPages(a *assets) (*pages, error) {
+func loadPages(a *assets, now func() time.Time) (*pages, error) {
 	layout, err := template.New("layout.html").Funcs(template.FuncMap{
-		"asset": a.path, "when": when, "moment": moment, "groups": groups, "query": url.QueryEscape,
+		"asset": a.path, "when": when, "moment": moment, "ago": distances(now), "groups": groups, "query": url.QueryEscape,
 	}).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html")
 	if err != nil {
 		return nil, fmt.Errorf("dashboard: %w", err)
@@ -60,6 +60,7 @@ type view struct {
 
 	// Connect is the origin that the page's script may speak to besides ours.
 	Connect string
+	Camera  bool // the page's script may ask for the camera
 
 	// The rest is set by render.
 	SignedIn bool
@@ -87,21 +88,25 @@ func (d *Dashboard) render(c *gin.Context, status int, name string, v view, who 
 	if err := t.Execute(&page, v); err != nil {
 		return fmt.Errorf("dashboard: page %s: %w", name, err)
 	}
-	protect(c.Writer.Header(), v.Connect)
+	protect(c.Writer.Header(), v)
 	c.Data(status, "text/html; charset=utf-8", page.Bytes())
 	return nil
 }
 
 // protect sets what a browser shall hold a page to. Pages are never stored:
 // they say who is signed in, and one of them shows a key. Nothing inline runs.
-func protect(h http.Header, connect string) {
+func protect(h http.Header, v view) {
 	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "+
-		"connect-src "+strings.TrimSpace("'self' "+connect)+"; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; "+
+		"connect-src "+strings.TrimSpace("'self' "+v.Connect)+"; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; "+
 		"require-trusted-types-for 'script'; trusted-types 'none'")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
-	h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
+	camera := "()"
+	if v.Camera {
+		camera = "(self)"
+	}
+	h.Set("Permissions-Policy", "camera="+camera+", geolocation=(), microphone=(), payment=(), usb=()")
 }
 
 // origin is scheme, host and port of a webhook's URL, for a policy header.
@@ -138,26 +143,19 @@ func (d *Dashboard) ErrorPage(c *gin.Context, status int, failure *fault.Error) 
 	}
 }
 
+const toMinute = "2 Jan 2006, 15:04"
+
 // when shows a time to the minute in UTC, to people and to programs.
-func when(t any) (template.HTML, error) { return timeElement(t, "2 Jan 2006, 15:04") }
+func when(t any) (template.HTML, error) { return timeElement(t, toMinute) }
 
 // moment is when to the second.
 func moment(t any) (template.HTML, error) { return timeElement(t, "2 Jan 2006, 15:04:05") }
 
 func timeElement(t any, layout string) (template.HTML, error) {
-	var at time.Time
-	switch t := t.(type) {
-	case time.Time:
-		at = t
-	case *time.Time:
-		if t == nil {
-			return "", nil
-		}
-		at = *t
-	default:
-		return "", fmt.Errorf("dashboard: %T is no time", t)
+	at, ok, err := timeOf(t)
+	if err != nil || !ok {
+		return "", err
 	}
-	at = at.UTC()
 	//nolint:gosec // digits, letters and punctuation of a fixed form
 	return template.HTML(`<time datetime="` + at.Format(time.RFC3339) + `">` + at.Format(layout) + " UTC</time>"), nil
 }

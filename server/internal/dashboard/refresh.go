@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -10,11 +11,18 @@ import (
 
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/refresh"
+	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/refreshes"
 	"github.com/tvzero/tokenvault/server/internal/renew"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 )
+
+// Refreshing refreshes tokens because somebody asks for it.
+type Refreshing interface {
+	Refresh(ctx context.Context, p grants.Principal, client audit.Client, service string) (renew.Result, error)
+}
 
 // A refreshCard is what a page says of refreshing a token from a provider.
 type refreshCard struct {

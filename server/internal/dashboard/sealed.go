@@ -1,17 +1,36 @@
 package dashboard
 
 import (
+	"context"
 	"encoding/json"
 	"net/url"
 	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
 
+	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/platform"
 	"github.com/tvzero/tokenvault/server/internal/web"
 )
+
+// Platform keeps the credentials of platform vaults.
+type Platform interface {
+	Store(ctx context.Context, p grants.Principal, client audit.Client, ref platform.Ref, fields map[string]json.RawMessage) (models.Token, error)
+	Reveal(ctx context.Context, p grants.Principal, client audit.Client, ref platform.Ref) (map[string]any, error)
+	Superseded(ctx context.Context, p grants.Principal) ([]models.Token, error)
+	Restore(ctx context.Context, p grants.Principal, client audit.Client, tokenID uuid.UUID, newName string) (models.Token, error)
+	Discard(ctx context.Context, p grants.Principal, client audit.Client, tokenID uuid.UUID) error
+}
+
+func (d *Dashboard) addTokenRoutes(r routes) {
+	r.page("/tokens/new", d.user(d.newTokenPage))
+	r.POST("/tokens/new", d.user(d.storeToken))
+}
 
 // A sealedField is a field of a credential's form, and how what is typed into it
 // becomes a field of the credential.

@@ -9,9 +9,27 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/fault"
 	"github.com/tvzero/tokenvault/server/internal/grants"
 )
+
+// Sessions is what can sign in. LastOfVault tells whether a platform vault ends
+// with a grant, and how many credentials would be lost with it.
+type Sessions interface {
+	List(ctx context.Context, p grants.Principal) ([]grants.View, error)
+	SetLabel(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID, label string) error
+	Revoke(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) error
+	LastOfVault(ctx context.Context, p grants.Principal, id uuid.UUID) (last bool, credentials int, err error)
+	Rotate(ctx context.Context, p grants.Principal) (grants.Token, time.Time, error)
+}
+
+func (d *Dashboard) grantRoutes(r routes) {
+	r.page("/grants", d.user(d.grantsPage))
+	r.POST("/grants/:id", d.user(d.labelGrant))
+	r.page("/grants/:id/revoke", d.user(d.revokeGrantPage))
+	r.POST("/grants/:id/revoke", d.user(d.revokeGrant))
+}
 
 // wayBackIn is what to do about a vault that would be lost.
 const wayBackIn = "To keep the vault, make an API key first and keep it offline, or share the vault with another session: either opens it later."

@@ -1,15 +1,32 @@
 package dashboard
 
 import (
+	"context"
 	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 )
+
+// Vault is how an account keeps its tokens, and its kill switch.
+type Vault interface {
+	Status(ctx context.Context, p grants.Principal) (vaults.Status, error)
+	Lock(ctx context.Context, p grants.Principal, client audit.Client) error
+	Unlock(ctx context.Context, p grants.Principal, client audit.Client) error
+}
+
+func (d *Dashboard) settingsRoutes(r routes) {
+	r.page("/settings", d.user(d.settingsPage))
+	r.POST("/settings/check", d.user(d.check))
+	r.POST("/settings/lock", d.user(d.lock))
+	r.POST("/settings/unlock", d.user(d.unlock))
+}
 
 func (d *Dashboard) settingsPage(c *gin.Context, v visitor) error {
 	return d.showSettings(c, v, nil, nil)

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -9,9 +10,29 @@ import (
 
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/accounts"
+	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/web"
 )
+
+// Accounts registers people and signs them in and out.
+type Accounts interface {
+	Register(ctx context.Context, in accounts.RegisterInput, client audit.Client) (accounts.SignIn, error)
+	Login(ctx context.Context, in accounts.LoginInput, client audit.Client) (accounts.SignIn, error)
+	Logout(ctx context.Context, p grants.Principal, client audit.Client) error
+	Account(ctx context.Context, p grants.Principal) (models.Account, error)
+	RegistrationOpen(ctx context.Context) (bool, error)
+}
+
+func (d *Dashboard) signInRoutes(r routes) {
+	r.page("/login", d.page(d.loginPage))
+	r.POST("/login", d.page(d.login))
+	r.page("/register", d.page(d.registerPage))
+	r.POST("/register", d.page(d.register))
+	r.POST("/logout", d.page(d.logout))
+	r.POST("/logout/anyway", d.page(d.logoutAnyway))
+}
 
 // safeNext keeps a way back within this server: an absolute path of ours, or
 // "/". What a browser could take for another host ("//evil", "/\evil") is none,

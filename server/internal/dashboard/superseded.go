@@ -9,6 +9,12 @@ import (
 	"github.com/tvzero/tokenvault/models"
 )
 
+func (d *Dashboard) supersededRoutes(r routes) {
+	r.POST("/tokens/superseded/:id/restore", d.user(d.restore))
+	r.page("/tokens/superseded/:id/delete", d.user(d.deleteSupersededPage))
+	r.POST("/tokens/superseded/:id/delete", d.user(d.deleteSuperseded))
+}
+
 // A supersededRow is a token that linking kept beside another of its name.
 type supersededRow struct {
 	ID           uuid.UUID

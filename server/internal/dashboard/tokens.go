@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strings"
@@ -9,10 +10,31 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/fault"
+	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 	"github.com/tvzero/tokenvault/server/internal/web"
 )
+
+// Tokens reads and changes the metadata of tokens.
+type Tokens interface {
+	Tokens(ctx context.Context, p grants.Principal, page vaults.Page) ([]vaults.TokenView, string, error)
+	Token(ctx context.Context, p grants.Principal, service string) (vaults.TokenView, error)
+	UpdateMetadata(ctx context.Context, p grants.Principal, client audit.Client, service string, in vaults.MetadataInput) (vaults.TokenView, error)
+	DeleteTokens(ctx context.Context, p grants.Principal, client audit.Client, services ...string) ([]string, error)
+}
+
+func (d *Dashboard) tokenRoutes(r routes) {
+	r.page("/", d.user(d.tokensPage))
+	r.POST("/tokens/sync", d.user(d.sync))
+	r.page("/token/:service", d.user(d.tokenPage))
+	r.POST("/token/:service", d.user(d.updateToken))
+	r.POST("/token/:service/reveal", d.user(d.reveal))
+	r.page("/token/:service/delete", d.user(d.deleteTokenPage))
+	r.POST("/token/:service/delete", d.user(d.deleteToken))
+	r.POST("/token/:service/refresh", d.user(d.refreshNow))
+}
 
 // pageSize is how many rows a page of a list has.
 const pageSize = 200
