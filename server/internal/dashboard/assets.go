@@ -43,7 +43,7 @@ func loadAssets() (*assets, error) {
 		return nil, fmt.Errorf("dashboard: assets: %w", err)
 	}
 	for _, entry := range entries {
-		if entry.IsDir() {
+		if entry.IsDir() || entry.Name() == vendorList {
 			continue
 		}
 		body, err := fs.ReadFile(assetFiles, "assets/"+entry.Name())
@@ -53,6 +53,9 @@ func loadAssets() (*assets, error) {
 		if err := a.add(entry.Name(), body); err != nil {
 			return nil, err
 		}
+	}
+	if err := a.addVendored(); err != nil {
+		return nil, err
 	}
 	return a, nil
 }
@@ -75,7 +78,8 @@ func joinSheets() ([]byte, error) {
 	return sheet, nil
 }
 
-// add files an asset under a name that bears a hash of its content.
+// add files an asset under a name that bears a hash of its content. What has folders in its
+// own name has none there.
 func (a *assets) add(name string, body []byte) error {
 	extension := path.Ext(name)
 	kind, known := map[string]string{
@@ -86,7 +90,7 @@ func (a *assets) add(name string, body []byte) error {
 	}
 	sum := sha256.Sum256(body)
 	hash := strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:10]))
-	hashed := strings.TrimSuffix(name, extension) + "." + hash + extension
+	hashed := strings.TrimSuffix(path.Base(name), extension) + "." + hash + extension
 	a.hashed[name] = "/assets/" + hashed
 	a.files[hashed] = asset{kind, body}
 	return nil
