@@ -170,11 +170,14 @@ func (d *Dashboard) signedInAs(c *gin.Context, h userHandler) error {
 	return h(c, v)
 }
 
-// sendToLogin remembers only what can be read again: a form that was posted
-// without a session is not sent twice.
+// sendToLogin has who is not signed in do so. What they wanted to read is remembered,
+// and a form that they sent is kept.
 func (d *Dashboard) sendToLogin(c *gin.Context) error {
+	if c.Request.Method == http.MethodPost {
+		return d.resume(c)
+	}
 	to := "/login"
-	if c.Request.Method == http.MethodGet && c.Request.URL.Path != "/" {
+	if c.Request.URL.Path != "/" {
 		to += "?" + url.Values{"next": {comeBackTo(c.Request.URL)}}.Encode()
 	}
 	return seeOther(c, to)
