@@ -69,11 +69,11 @@ func (c *cage) everyPage(t *testing.T) {
 	post("/tokens/sync")
 	post("/settings/check")
 	post("/settings/lock")
-	get("/", "/settings")
+	get("/", "/settings/vault")
 	post("/settings/unlock")
 
 	post("/settings/unbind")
-	get("/", "/settings")
+	get("/", "/settings/vault")
 	c.bindByPage(t, post)
 	get("/audit?type=release&service=" + apptest.APIKey)
 }

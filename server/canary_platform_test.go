@@ -116,7 +116,7 @@ func (c *cage) platformPages(t *testing.T) {
 	post("/tokens/new", "type", wire.TypePlainText, "serviceName", "by-form", "accessToken", "sealed-"+rand.Text())
 	post("/token/by-form/reveal")
 	post("/keys", "name", "by a form", "tokens:read", "on", "hours", "720")
-	for _, path := range []string{"/", "/tokens/new", "/token/by-form", "/keys", "/grants", "/settings", "/grants/" + ownGrant(t, c.owner) + "/revoke"} {
+	for _, path := range []string{"/", "/tokens/new", "/token/by-form", "/keys", "/grants", "/settings/vault", "/grants/" + ownGrant(t, c.owner) + "/revoke"} {
 		if got := c.owner.Do(http.MethodGet, path, nil); got.Status != http.StatusOK {
 			t.Errorf("page %s: %.300s, want it", path, got)
 		}

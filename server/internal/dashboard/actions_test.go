@@ -42,10 +42,10 @@ func TestFormsCallTheirServiceThenRedirect(t *testing.T) {
 		{agentPath + "/grants", values("serviceName", "my token", "hours", "24"), "Grant my token 24h0m0s auto", agentPath, "Granted"},
 		{agentPath + "/grants", values("serviceName", "my token", "hours", "0", "refreshPolicy", "never"), "Grant my token 0s never", agentPath, "Granted"},
 		{agentPath + "/revoke", values("serviceName", "my token"), "Revoke my token", agentPath, "Revoked"},
-		{"/vault/webhook-bind", values("code", "c", "webhookUrl", "u", "hash", "h"), "Bind c u h", "/settings", "bound"},
-		{"/settings/lock", nil, "Lock", "/settings", ""},
-		{"/settings/unlock", nil, "Unlock", "/settings", "unlocked"},
-		{"/settings/unbind", nil, "Unbind", "/settings", "unbound"},
+		{"/vault/webhook-bind", values("code", "c", "webhookUrl", "u", "hash", "h"), "Bind c u h", "/settings/vault", "bound"},
+		{"/settings/lock", nil, "Lock", "/settings/vault", ""},
+		{"/settings/unlock", nil, "Unlock", "/settings/vault", "unlocked"},
+		{"/settings/unbind", nil, "Unbind", "/settings/vault", "unbound"},
 	} {
 		got := d.post(t, tt.path, tt.form)
 		if got.status != http.StatusSeeOther || got.header.Get("Location") != tt.to {
@@ -318,7 +318,7 @@ func TestSettingsShowWhatTheCheckFound(t *testing.T) {
 	}
 	d.status.Locked, d.status.LockedAt = true, &at
 	for _, page := range pages() {
-		if !strings.Contains(d.get(t, page).body, "The vault is locked.") {
+		if got := d.get(t, page); got.status != http.StatusSeeOther && !strings.Contains(got.body, "The vault is locked.") {
 			t.Errorf("%s does not say that the vault is locked", page)
 		}
 	}

@@ -107,7 +107,7 @@ func (d *Dashboard) bind(c *gin.Context, v visitor) error {
 	in := vaults.BindInput{Code: form.Get("code"), WebhookURL: form.Get("webhookUrl"), Hash: form.Get("hash")}
 	_, err = d.deps.Webhook.Bind(c.Request.Context(), v.principal, client(c), in)
 	if err == nil {
-		return d.done(c, "/settings", flashBound)
+		return d.done(c, vaultSettings, flashBound)
 	}
 	failure, ok := mendable(err)
 	if !ok {
@@ -121,7 +121,7 @@ func (d *Dashboard) bind(c *gin.Context, v visitor) error {
 
 func (d *Dashboard) unbindPage(c *gin.Context, v visitor) error {
 	if !bound(v) {
-		return seeOther(c, "/settings")
+		return seeOther(c, vaultSettings)
 	}
 	return d.confirm(c, v, "settings", confirmation{
 		Question: "Unbind " + hostOf(v.vault.Binding.URL) + "?",
@@ -131,7 +131,7 @@ func (d *Dashboard) unbindPage(c *gin.Context, v visitor) error {
 			"What the webhook keeps stays there. Binding it again brings the list back.",
 			"This server takes credentials itself from then on, sealed. To have those of the webhook here too, move them back first: the settings say how.",
 		},
-		Do: "Unbind the webhook", Action: "/settings/unbind", Back: "/settings",
+		Do: "Unbind the webhook", Action: "/settings/unbind", Back: vaultSettings,
 	})
 }
 
@@ -140,5 +140,5 @@ func (d *Dashboard) unbind(c *gin.Context, v visitor) error {
 	if err != nil && fault.CodeOf(err) != fault.WebhookNotConfigured {
 		return err
 	}
-	return d.done(c, "/settings", flashUnbound)
+	return d.done(c, vaultSettings, flashUnbound)
 }

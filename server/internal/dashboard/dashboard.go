@@ -94,6 +94,7 @@ func (d *Dashboard) Routes(r gin.IRoutes) {
 	d.bindRoutes(routes)
 	d.auditRoutes(routes)
 	d.settingsRoutes(routes)
+	d.vaultRoutes(routes)
 }
 
 // routes are where an area mounts its pages.

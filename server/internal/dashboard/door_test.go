@@ -120,7 +120,7 @@ func (d *door) post(t *testing.T, path string, form url.Values) answer {
 func sealedPages() []string {
 	return []string{
 		"/", "/tokens/new", "/tokens/new?type=OAuth", "/tokens/new?service=my%20token", "/token/my%20token", "/token/my%20token/delete",
-		"/token/my%20token/disconnect", "/tokens/connect", "/tokens/connect?bridge=b&owner=o", "/tokens/superseded/" + agentID.String() + "/delete", "/agents", agentPath, "/keys", "/grants", "/escrows/" + escrowID.String(), "/settings",
+		"/token/my%20token/disconnect", "/tokens/connect", "/tokens/connect?bridge=b&owner=o", "/tokens/superseded/" + agentID.String() + "/delete", "/agents", agentPath, "/keys", "/grants", "/escrows/" + escrowID.String(), "/settings", "/settings/vault",
 	}
 }
 
@@ -140,7 +140,7 @@ func pages() []string {
 	return []string{
 		"/", "/tokens/new", "/tokens/new?service=my%20token", "/token/my%20token", "/token/my%20token/delete", "/token/my%20token/disconnect", "/tokens/connect",
 		"/tokens/connect?provider=acme&service=x", "/agents", agentPath, agentPath + "/rotate-key", agentPath + "/delete", "/keys", "/keys/" + keyID.String() + "/rotate", "/grants", "/grants/" + sessionID.String() + "/revoke",
-		"/grants/" + otherID.String() + "/share-vault", "/audit", "/audit?service=x&type=release", "/settings", "/settings/unbind", "/vault/move", "/vault/move/" + agentID.String() + "/delete", "/vault/move-back", link("c0de", hook, fingerprint),
+		"/grants/" + otherID.String() + "/share-vault", "/audit", "/audit?service=x&type=release", "/settings", "/settings/vault", "/settings/lock", "/settings/unbind", "/vault/move", "/vault/move/" + agentID.String() + "/delete", "/vault/move-back", link("c0de", hook, fingerprint),
 	}
 }
 

@@ -78,7 +78,7 @@ func (d *Dashboard) showMove(c *gin.Context, v visitor, done *vaults.Moving, fai
 		Next    string // where to go on; "": everything was tried
 	}
 	if !bound(v) {
-		return seeOther(c, "/settings")
+		return seeOther(c, vaultSettings)
 	}
 	list, err := d.deps.Moves.Waiting(c.Request.Context(), v.principal)
 	if err != nil {
@@ -156,7 +156,7 @@ func (d *Dashboard) moveBackPage(c *gin.Context, v visitor) error {
 		Others           []vaults.Back
 	}
 	if !bound(v) {
-		return seeOther(c, "/settings")
+		return seeOther(c, vaultSettings)
 	}
 	plan, err := d.deps.Moves.MoveBackPlan(c.Request.Context(), v.principal)
 	if err != nil {

@@ -47,7 +47,7 @@ func TestWhatWaitsToBeMovedIsShownWithWhomItWaitsFor(t *testing.T) {
 	}
 	d.seal()
 	for _, page := range []string{"/vault/move", "/vault/move-back"} {
-		if got := d.get(t, page); got.status != 303 || got.header.Get("Location") != "/settings" {
+		if got := d.get(t, page); got.status != 303 || got.header.Get("Location") != "/settings/vault" {
 			t.Errorf("%s without a webhook: %d to %q, want 303 to the settings", page, got.status, got.header.Get("Location"))
 		}
 	}

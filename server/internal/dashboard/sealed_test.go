@@ -20,7 +20,7 @@ func sealedDoor(t *testing.T) *door {
 func TestInPlatformModeThePagesSayWhatIsProtectedAndWhatIsNot(t *testing.T) {
 	t.Parallel()
 	d := sealedDoor(t)
-	for _, page := range []string{"/tokens/new", "/token/my%20token", "/settings"} {
+	for _, page := range []string{"/tokens/new", "/token/my%20token", "/settings/vault"} {
 		body := d.get(t, page).body
 		for _, want := range []string{"no credential. Service names", "no credential either", "that whole vault", "lost for good"} {
 			if !strings.Contains(body, want) {
@@ -28,14 +28,14 @@ func TestInPlatformModeThePagesSayWhatIsProtectedAndWhatIsNot(t *testing.T) {
 			}
 		}
 	}
-	if body := d.get(t, "/settings").body; !strings.Contains(body, "Platform mode:") {
+	if body := d.get(t, "/settings/vault").body; !strings.Contains(body, "Platform mode:") {
 		t.Error("the settings do not name the mode")
 	}
 	if body := d.get(t, "/").body; !strings.Contains(body, `class="badge sealed"`) || !strings.Contains(body, "/tokens/new") || strings.Contains(body, "/tokens/sync") {
 		t.Error("the list of tokens shows no sealed badge, or is that of a webhook")
 	}
 	d.bind()
-	if body := d.get(t, "/settings").body; !strings.Contains(body, "Webhook mode:") {
+	if body := d.get(t, "/settings/vault").body; !strings.Contains(body, "Webhook mode:") {
 		t.Error("the settings do not name the webhook mode")
 	}
 }
