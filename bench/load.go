@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -123,28 +124,59 @@ func (s series) String() string {
 	return fmt.Sprintf("%8.0f/s (%.0f–%.0f)", s.median(), slices.Min(s), slices.Max(s))
 }
 
+// A round is one run of each side, one right after the other.
+type round struct {
+	bare, ours float64 // answers a second
+	stolen     float64 // percent of the machine's time, of the side that lost more
+}
+
+// disturbed is from how many percent of stolen time on a round says more about the
+// host's other guests than about us, and disturbedRounds how many times the wanted number
+// of rounds are tried for the sake of undisturbed ones.
+const (
+	disturbed       = 5
+	disturbedRounds = 5
+)
+
 // compare interleaves runs of both sides and prints the ratio of their medians
-// with the spread of the ratios of neighbouring runs.
+// with the spread of the ratios of neighbouring runs. Rounds during which the host
+// gave time to others are replaced by further ones; if there are too many of them,
+// the least disturbed ones count. What a run yielded decides nothing.
 func compare(ctx context.Context, s settings, what string, target float64, bare, ours func(context.Context, time.Duration) (float64, error)) error {
 	for _, side := range []func(context.Context, time.Duration) (float64, error){bare, ours} {
 		if _, err := side(ctx, s.warm); err != nil {
 			return err
 		}
 	}
-	var b, o, ratios series
-	total, stolen := processorTime()
-	for range s.runs {
-		x, err := bare(ctx, s.duration)
-		if err != nil {
+	var rounds []round
+	for quiet := 0; quiet < s.runs && len(rounds) < disturbedRounds*s.runs; {
+		var p round
+		var err error
+		total, stolen := processorTime()
+		if p.bare, err = bare(ctx, s.duration); err != nil {
 			return fmt.Errorf("bare: %w", err)
 		}
-		y, err := ours(ctx, s.duration)
-		if err != nil {
+		p.stolen = stolenSince(total, stolen)
+		total, stolen = processorTime()
+		if p.ours, err = ours(ctx, s.duration); err != nil {
 			return err
 		}
-		b, o, ratios = append(b, x), append(o, y), append(ratios, y/x)
+		p.stolen = max(p.stolen, stolenSince(total, stolen))
+		if p.stolen < disturbed {
+			quiet++
+		}
+		rounds = append(rounds, p)
 	}
-	fmt.Printf("%-44s %s   bare %s   ratio %.2f (%.2f–%.2f), wanted %.2f; %.0f %% stolen\n",
-		what, o, b, o.median()/b.median(), slices.Min(ratios), slices.Max(ratios), target, stolenSince(total, stolen))
+	slices.SortStableFunc(rounds, func(a, b round) int { return cmp.Compare(a.stolen, b.stolen) })
+	report(what, target, rounds[:s.runs], len(rounds))
 	return nil
+}
+
+func report(what string, target float64, rounds []round, tried int) {
+	var b, o, ratios, stolen series
+	for _, p := range rounds {
+		b, o, ratios, stolen = append(b, p.bare), append(o, p.ours), append(ratios, p.ours/p.bare), append(stolen, p.stolen)
+	}
+	fmt.Printf("%-44s %s   bare %s   ratio %.2f (%.2f–%.2f), wanted %.2f; at most %.0f %% stolen, %d of %d rounds\n",
+		what, o, b, o.median()/b.median(), slices.Min(ratios), slices.Max(ratios), target, slices.Max(stolen), len(rounds), tried)
 }

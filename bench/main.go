@@ -71,8 +71,9 @@ func run(ctx context.Context, s settings, only string) (err error) {
 		return err
 	}
 	fmt.Printf("%s, %d CPUs, %s; %d runs of %s a side, interleaved; medians, with the least and the greatest.\n"+
-		"\"Stolen\" is processor time that the host of a virtual machine gave to others: with more than a few percent, measure again.\n\n",
-		runtime.Version(), runtime.NumCPU(), time.Now().Format(time.DateOnly), s.runs, s.duration)
+		"\"Stolen\" is processor time that the host of a virtual machine gave to others: rounds with %d %% of it or more are replaced by further ones,\n"+
+		"and where it goes on, the least disturbed ones count.\n\n",
+		runtime.Version(), runtime.NumCPU(), time.Now().Format(time.DateOnly), s.runs, s.duration, disturbed)
 
 	for _, part := range []struct {
 		name    string
