@@ -53,7 +53,29 @@ type AuditFilter struct {
 	AgentID     *uuid.UUID
 	EventType   string
 	Source      string
-	Since       *time.Time
+	Done        *bool      // true: only what was done; false: only what was refused or failed
+	Since       *time.Time // this time or later
+	Until       *time.Time // before this time
 	Before      *uuid.UUID // only events older than this one (by ID): the cursor
 	Limit       int
+}
+
+// An AuditSeries says what to count of an account's events, and how: those from Since
+// until Until, in buckets of equal length from Since on.
+type AuditSeries struct {
+	ServiceName  string
+	AgentID      *uuid.UUID
+	Since, Until time.Time
+	Bucket       time.Duration // whole seconds
+}
+
+// AuditCounts are how many events of some kinds a bucket has. Buckets without any are
+// not there.
+type AuditCounts struct {
+	Bucket        int64 // 0 is the one that begins at Since
+	Releases      int64
+	Refusals      int64
+	Refreshed     int64 // refreshes that brought new tokens
+	RefreshFailed int64 // that will be tried again
+	Reauthorize   int64 // that failed for good: the owner has to connect the account again
 }

@@ -8,6 +8,7 @@
 package models
 
 import (
+	"encoding/binary"
 	"errors"
 	"time"
 
@@ -28,6 +29,17 @@ var (
 
 // NewID makes a UUIDv7. It panics when the system has no randomness.
 func NewID() uuid.UUID { return uuid.Must(uuid.NewV7()) }
+
+// FirstID is not greater than any UUIDv7 made at a time or later (RFC 9562, section
+// 5.7): the place in an index where those of that time begin.
+func FirstID(at time.Time) uuid.UUID {
+	var id uuid.UUID
+	var milliseconds [8]byte
+	binary.BigEndian.PutUint64(milliseconds[:], uint64(max(0, at.UnixMilli()))) // #nosec G115 -- not negative
+	copy(id[:6], milliseconds[2:])
+	id[6], id[8] = 0x70, 0x80
+	return id
+}
 
 // Stamp cuts a time to what every database keeps: UTC, microseconds.
 func Stamp(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -59,6 +60,9 @@ func cleanEvent(e *models.AuditEvent) error {
 // Limit 0 is no limit. Events without an account are those of the nil account.
 func (s *Store) AuditEvents(ctx context.Context, accountID uuid.UUID, f models.AuditFilter) ([]models.AuditEvent, error) {
 	db := s.view(ctx).Where("account_id = ?", accountID)
+	if f.Done != nil {
+		db = db.Where(map[bool]string{true: "outcome = 'ok'", false: "outcome <> 'ok'"}[*f.Done])
+	}
 	if f.Before != nil {
 		db = db.Where("id < ?", *f.Before)
 	}
@@ -66,7 +70,10 @@ func (s *Store) AuditEvents(ctx context.Context, accountID uuid.UUID, f models.A
 		db = db.Where("agent_id = ?", *f.AgentID)
 	}
 	if f.Since != nil {
-		db = db.Where("at >= ?", models.Stamp(*f.Since))
+		db = db.Where("at >= ? AND id >= ?", models.Stamp(*f.Since), models.FirstID(f.Since.Add(-idSlack)))
+	}
+	if f.Until != nil {
+		db = db.Where("at < ? AND id < ?", models.Stamp(*f.Until), models.FirstID(f.Until.Add(idSlack)))
 	}
 	for _, match := range [...]struct{ condition, value string }{
 		{"service_name = ?", f.ServiceName}, {"event_type = ?", f.EventType}, {"source = ?", f.Source},
@@ -82,6 +89,11 @@ func (s *Store) AuditEvents(ctx context.Context, accountID uuid.UUID, f models.A
 	err := atMost(db.Order("id DESC"), f.Limit).Find(&events).Error
 	return events, failed(err, "audit events of account %s", accountID)
 }
+
+// idSlack is how far the time in an event's id may be from the event's own: it waits for its batch in
+// between, and clocks are set. A range of times is a range of ids, give or take this, and so
+// a range of the primary key.
+const idSlack = time.Hour
 
 // StreamEvents lists a stream in order, from the event after a sequence number;
 // limit 0 is no limit.

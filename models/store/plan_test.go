@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -58,6 +59,7 @@ func TestHotStatementsUseTheirIndexes(t *testing.T) {
 		"Token":           first(s.Token(t.Context(), account, account, "github")),
 		"Tokens":          first(s.Tokens(t.Context(), account, account, "a", 10)),
 		"AuditEvents":     first(s.AuditEvents(t.Context(), account, models.AuditFilter{ServiceName: "github", Limit: 10})),
+		"AuditSeries":     first(s.AuditSeries(t.Context(), account, models.AuditSeries{Since: at, Until: at.Add(time.Hour), Bucket: time.Minute})),
 		"StreamEvents":    first(s.StreamEvents(t.Context(), account, 0, 10)),
 		"TouchGrants":     s.TouchGrants(t.Context(), []models.GrantUse{{AccountID: account, GrantID: account, At: at}}),
 		"Vault":           first(s.Vault(t.Context(), account, account)),

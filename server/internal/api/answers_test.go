@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"encoding/csv"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -162,6 +163,57 @@ func TestTheAuditLogIsExportedWithoutFormulas(t *testing.T) {
 	}
 	if fmt.Sprint(rows) != fmt.Sprint(want) {
 		t.Errorf("got  %q\nwant %q", rows, want)
+	}
+}
+
+func TestNoCellOfAnExportIsAFormula(t *testing.T) {
+	t.Parallel()
+	d := open(t, apitest.Load(t))
+	for text, want := range map[string]string{
+		"=1": "'=1", "+1": "'+1", "-1": "'-1", "@SUM(A1)": "'@SUM(A1)", "\t=1": "'\t'=1", "  =1": "  '=1", `"=1`: `"'=1`, "＝1": "'＝1",
+		"Mozilla/5.0;=1+1": "Mozilla/5.0;'=1+1", "a; @x": "a; '@x", "a\tb\t-1": "a\tb\t'-1", "a\n=1": "a\n'=1", "a,=1": "a,'=1", "a|+1": "a|'+1",
+		"path=notify outcome=rotated": "path=notify outcome=rotated", "Mozilla/5.0 (X11; Linux x86_64)": "Mozilla/5.0 (X11; Linux x86_64)", "a-b@c": "a-b@c",
+	} {
+		d.events = events(1)
+		d.events[0].Detail = text
+		got := d.call(t, "GET", "/api/tokens/audit-log?format=csv", "", d.user()...)
+		rows, err := csv.NewReader(strings.NewReader(got.body)).ReadAll()
+		if err != nil || len(rows) != 2 {
+			t.Fatalf("%q: %d rows, %v", text, len(rows), err)
+		}
+		if rows[1][10] != want {
+			t.Errorf("%q is exported as %q, want %q", text, rows[1][10], want)
+		}
+	}
+}
+
+func TestTheAuditLogIsExportedAsJSON(t *testing.T) {
+	t.Parallel()
+	d := open(t, apitest.Load(t))
+	d.events = events(2)
+	d.events[0].Client = "<script>\"\u2028"
+	got := d.call(t, "GET", "/api/tokens/audit-log?download=true&outcome=ok&until=2026-02-01T00:00:00Z", "", d.user()...)
+	if got.status != 200 || got.header.Get("Content-Disposition") != `attachment; filename="audit-log.json"` {
+		t.Fatalf("got %d %v, want JSON as a file", got.status, got.header)
+	}
+	var file struct {
+		Events     []struct{ ID, Client string }
+		Pagination struct{ HasMore bool }
+	}
+	if err := json.Unmarshal([]byte(got.body), &file); err != nil {
+		t.Fatalf("the export does not parse: %v\n%s", err, got.body)
+	}
+	if len(file.Events) != 2 || file.Events[0].Client != d.events[0].Client || file.Events[1].ID != d.events[1].ID.String() || file.Pagination.HasMore {
+		t.Errorf("got %+v, want the two events, and no more", file)
+	}
+	d.events, d.next, d.lists = events(1000), "more", 0
+	got = d.call(t, "GET", "/api/tokens/audit-log?download=true", "", d.user()...)
+	if err := json.Unmarshal([]byte(got.body), &file); err != nil || len(file.Events) != 100_000 || !file.Pagination.HasMore || d.lists != 100 {
+		t.Errorf("got %d events of %d pages, more %v, %v; want 100000 of 100, and more", len(file.Events), d.lists, file.Pagination.HasMore, err)
+	}
+	d.events, d.next = nil, ""
+	if got := d.call(t, "GET", "/api/tokens/audit-log?download=true", "", d.user()...); !json.Valid([]byte(got.body)) {
+		t.Errorf("an export of nothing is no JSON: %s", got.body)
 	}
 }
 

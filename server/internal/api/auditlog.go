@@ -50,11 +50,18 @@ func showEvent(e models.AuditEvent) eventJSON {
 	}
 }
 
+type pagination struct {
+	HasMore    bool   `json:"hasMore"`
+	NextCursor string `json:"nextCursor,omitempty"`
+}
+
+func paginationOf(next string) pagination { return pagination{HasMore: next != "", NextCursor: next} }
+
 // auditFilter reads the filters of the audit log. An empty one is no filter.
 func auditFilter(values url.Values) (audit.Filter, error) {
 	f := audit.Filter{
 		Service: values.Get("serviceName"), Type: audit.EventType(values.Get("eventType")),
-		Source: audit.Source(values.Get("source")), Cursor: values.Get("cursor"),
+		Source: audit.Source(values.Get("source")), Only: audit.Only(values.Get("outcome")), Cursor: values.Get("cursor"),
 	}
 	if f.Type != "" && !slices.Contains(eventTypes(), f.Type) {
 		return f, fault.Field("eventType", "There is no such eventType. They are: %s.", join(eventTypes()))
@@ -69,12 +76,19 @@ func auditFilter(values url.Values) (audit.Filter, error) {
 		}
 		f.AgentID = id
 	}
-	if text := values.Get("since"); text != "" {
-		since, err := time.Parse(time.RFC3339, text)
-		if err != nil {
-			return f, fault.Field("since", "The time in since is written like 2026-01-31T12:00:00Z (RFC 3339).")
+	if f.Only != "" && f.Only != audit.Done && f.Only != audit.Refused {
+		return f, fault.Field("outcome", `The outcome is "ok" or "refused".`)
+	}
+	for name, to := range map[string]*time.Time{"since": &f.Since, "until": &f.Until} {
+		text := values.Get(name)
+		if text == "" {
+			continue
 		}
-		f.Since = since
+		at, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			return f, fault.Field(name, "The time in %s is written like 2026-01-31T12:00:00Z (RFC 3339).", name)
+		}
+		*to = at
 	}
 	limit, err := limitOf(values)
 	f.Limit = limit
@@ -93,7 +107,7 @@ func join[T ~string](names []T) string {
 }
 
 func (a *API) auditLog(c *gin.Context, p grants.Principal) error {
-	values, err := query(c, "serviceName", "agentId", "eventType", "source", "since", "limit", "cursor", "format")
+	values, err := query(c, "serviceName", "agentId", "eventType", "source", "outcome", "since", "until", "limit", "cursor", "format", "download")
 	if err != nil {
 		return err
 	}
@@ -101,20 +115,23 @@ func (a *API) auditLog(c *gin.Context, p grants.Principal) error {
 	if err != nil {
 		return err
 	}
+	download := values.Get("download")
+	if download != "" && download != "true" && download != "false" {
+		return fault.Field("download", "download is true or false.")
+	}
 	switch values.Get("format") {
 	case "", "json":
+		if download == "true" {
+			return a.exportAudit(c, p, filter, newJSON)
+		}
 	case "csv":
-		return a.auditCSV(c, p, filter)
+		return a.exportAudit(c, p, filter, newCSV)
 	default:
 		return fault.Field("format", `The format is "json" or "csv".`)
 	}
 	pg, err := a.deps.Audit.List(c.Request.Context(), p.AccountID, filter)
 	if err != nil {
 		return err
-	}
-	type pagination struct {
-		HasMore    bool   `json:"hasMore"`
-		NextCursor string `json:"nextCursor,omitempty"`
 	}
 	events := make([]eventJSON, len(pg.Events))
 	for i, e := range pg.Events {
@@ -123,5 +140,5 @@ func (a *API) auditLog(c *gin.Context, p grants.Principal) error {
 	return ok(c, struct {
 		Events     []eventJSON `json:"events"`
 		Pagination pagination  `json:"pagination"`
-	}{events, pagination{pg.NextCursor != "", pg.NextCursor}})
+	}{events, paginationOf(pg.NextCursor)})
 }

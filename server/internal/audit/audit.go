@@ -27,6 +27,7 @@ type Writer interface {
 // Reader reads the record.
 type Reader interface {
 	AuditEvents(ctx context.Context, accountID uuid.UUID, f models.AuditFilter) ([]models.AuditEvent, error)
+	AuditSeries(ctx context.Context, accountID uuid.UUID, f models.AuditSeries) ([]models.AuditCounts, error)
 }
 
 // Signer signs checkpoints and checks them.

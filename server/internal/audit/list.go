@@ -16,15 +16,26 @@ const (
 	MaxLimit     = 1000
 )
 
+// Only narrows a list by what came of the events.
+type Only string
+
+// Zero is both.
+const (
+	Done    Only = "ok"      // what was done
+	Refused Only = "refused" // what was refused, or failed
+)
+
 // A Filter narrows a list; zero fields do not.
 type Filter struct {
 	Service string
 	AgentID uuid.UUID
 	Type    EventType
 	Source  Source
-	Since   time.Time
-	Cursor  string // NextCursor of the page before
-	Limit   int    // 0: DefaultLimit
+	Only    Only
+	Since   time.Time // this time or later
+	Until   time.Time // before this time
+	Cursor  string    // NextCursor of the page before
+	Limit   int       // 0: DefaultLimit
 }
 
 // A Page is part of the record, newest first.
@@ -49,6 +60,13 @@ func (s *Service) List(ctx context.Context, accountID uuid.UUID, f Filter) (Page
 	}
 	if !f.Since.IsZero() {
 		query.Since = models.StampPtr(f.Since)
+	}
+	if !f.Until.IsZero() {
+		query.Until = models.StampPtr(f.Until)
+	}
+	if f.Only != "" {
+		done := f.Only == Done
+		query.Done = &done
 	}
 	if f.Cursor != "" {
 		before, err := uuid.Parse(f.Cursor)

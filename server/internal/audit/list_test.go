@@ -132,6 +132,11 @@ func (r noReader) AuditEvents(context.Context, uuid.UUID, models.AuditFilter) ([
 	return nil, nil
 }
 
+func (r noReader) AuditSeries(context.Context, uuid.UUID, models.AuditSeries) ([]models.AuditCounts, error) {
+	r.t.Error("a refused series was read")
+	return nil, nil
+}
+
 func TestABadListNamesItsField(t *testing.T) {
 	t.Parallel()
 	id := models.NewID().String()
