@@ -63,6 +63,7 @@ type Pairing interface {
 	Exchange(ctx context.Context, baseURL, code string) (webhooks.Exchanged, error)
 	Health(ctx context.Context, t webhooks.Target) (wire.HealthResponse, error)
 	PlainHealth(ctx context.Context, baseURL string) (wire.HealthResponse, error)
+	Preflight(ctx context.Context, baseURL string) webhooks.Preflight
 	Probe(ctx context.Context, t webhooks.Target, p webhooks.ProbeRequest) (webhooks.ProbeAnswer, error)
 }
 
@@ -138,6 +139,9 @@ type Service struct {
 	turns   turns
 	full    chan struct{} // a slot for each complete sync that may run at once
 
+	paces      paces         // of preflights
+	preflights chan struct{} // a slot for each that may run at once
+
 	mu       sync.Mutex
 	settling map[uuid.UUID]time.Time // when Status last tried an account's pending binding
 }
@@ -148,11 +152,12 @@ func New(d Deps) *Service {
 		d.MaxListText = maxListText
 	}
 	return &Service{
-		deps:     d,
-		custody:  cache.New[uuid.UUID, *Custody](d.Gate),
-		syncs:    flights{running: map[flightKey]*flight{}, waiting: map[flightKey]*flight{}},
-		full:     make(chan struct{}, maxFullSyncs),
-		settling: map[uuid.UUID]time.Time{},
+		deps:       d,
+		custody:    cache.New[uuid.UUID, *Custody](d.Gate),
+		syncs:      flights{running: map[flightKey]*flight{}, waiting: map[flightKey]*flight{}},
+		full:       make(chan struct{}, maxFullSyncs),
+		preflights: make(chan struct{}, preflightsAtOnce),
+		settling:   map[uuid.UUID]time.Time{},
 	}
 }
 

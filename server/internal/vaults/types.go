@@ -127,6 +127,8 @@ const (
 	Pass Verdict = "pass"
 	Warn Verdict = "warn"
 	Fail Verdict = "fail"
+
+	Untried Verdict = "untried" // of Preflight alone: a step before it failed
 )
 
 // A Probe is one check of a bound webhook.

@@ -39,14 +39,7 @@ func (c *Client) PlainHealth(ctx context.Context, baseURL string) (wire.HealthRe
 	if failed != nil {
 		return wire.HealthResponse{}, failed.fault
 	}
-	if !got.success() {
-		return wire.HealthResponse{}, got.refusal(false).fault
-	}
-	var said wire.HealthResponse
-	if failed := got.decode("", &said); failed != nil {
-		return wire.HealthResponse{}, failed.fault
-	}
-	return checkedHealth(got, said)
+	return got.health()
 }
 
 func checkedHealth(a *answer, said wire.HealthResponse) (wire.HealthResponse, error) {

@@ -60,12 +60,13 @@ type Target struct {
 // A Client calls webhooks. It holds one pool of connections for all of them and
 // may be used concurrently.
 type Client struct {
-	http      *resty.Client
-	timeout   time.Duration
-	now       func() time.Time
-	wait      func(context.Context, time.Duration) error
-	requestID func() string
-	logger    *slog.Logger
+	http         *resty.Client
+	timeout      time.Duration
+	allowPrivate bool
+	now          func() time.Time
+	wait         func(context.Context, time.Duration) error
+	requestID    func() string
+	logger       *slog.Logger
 }
 
 // New makes a Client.
@@ -92,7 +93,7 @@ func New(o Options) *Client {
 		SetLogger(silent{}). // resty's own words name URLs
 		SetDoNotParseResponse(true)
 	return &Client{
-		http: client, timeout: o.Timeout, now: o.Now, wait: o.Wait, requestID: o.RequestID, logger: o.Logger,
+		http: client, timeout: o.Timeout, allowPrivate: o.AllowPrivate, now: o.Now, wait: o.Wait, requestID: o.RequestID, logger: o.Logger,
 	}
 }
 
