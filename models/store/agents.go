@@ -113,6 +113,23 @@ func (s *Store) CredentialGrants(ctx context.Context, accountID, agentID uuid.UU
 	return grants, failed(err, "credential grants of agent %s", agentID)
 }
 
+// CredentialGrantCounts counts what agents were granted and still is in force at a
+// time, by agent; those without any are left out.
+func (s *Store) CredentialGrantCounts(ctx context.Context, accountID uuid.UUID, at time.Time) (map[uuid.UUID]int, error) {
+	var rows []struct {
+		AgentID uuid.UUID
+		N       int
+	}
+	err := s.view(ctx).Model(&models.CredentialGrant{}).Select("agent_id, count(*) AS n").
+		Where("account_id = ? AND (expires_at IS NULL OR expires_at > ?)", accountID, models.Stamp(at)).
+		Group("agent_id").Scan(&rows).Error
+	counts := make(map[uuid.UUID]int, len(rows))
+	for _, r := range rows {
+		counts[r.AgentID] = r.N
+	}
+	return counts, failed(err, "credential grants of account %s", accountID)
+}
+
 // TokenGrants lists who was granted a token, by agent, expired grants too.
 func (s *Store) TokenGrants(ctx context.Context, accountID, tokenID uuid.UUID) ([]models.CredentialGrant, error) {
 	var grants []models.CredentialGrant

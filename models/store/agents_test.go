@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -201,6 +202,30 @@ func TestGrantingRacesWithDeletingWithoutALeftover(t *testing.T) {
 			got, err := s.CredentialGrants(t.Context(), account, agent.ID)
 			ok(t, err)
 			same(t, "leftovers", len(got), 0)
+		}
+	})
+}
+
+func TestCredentialGrantsAreCountedByAgentWhileTheyAreInForce(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		account, other := newAccount(t, s).ID, newAccount(t, s).ID
+		now := time.Now()
+		before, after := now.Add(-time.Minute), now.Add(time.Minute)
+		a, b, none, stranger := newAgent(t, s, account), newAgent(t, s, account), newAgent(t, s, account), newAgent(t, s, other)
+		for _, g := range []models.CredentialGrant{
+			{AccountID: account, AgentID: a.ID, ServiceName: "until revoked"}, {AccountID: account, AgentID: a.ID, ServiceName: "later", ExpiresAt: &after},
+			{AccountID: account, AgentID: a.ID, ServiceName: "over", ExpiresAt: &before}, {AccountID: account, AgentID: b.ID, ServiceName: "now", ExpiresAt: models.StampPtr(now)},
+			{AccountID: other, AgentID: stranger.ID, ServiceName: "until revoked"},
+		} {
+			g.TokenID, g.RefreshPolicy = models.NewID(), models.RefreshAuto
+			ok(t, s.PutCredentialGrant(t.Context(), &g))
+		}
+		got, err := s.CredentialGrantCounts(t.Context(), account, now)
+		ok(t, err)
+		same(t, "counts", got, map[uuid.UUID]int{a.ID: 2})
+		if _, counted := got[none.ID]; counted {
+			t.Error("an agent without credential grants is counted, want it left out")
 		}
 	})
 }

@@ -34,6 +34,8 @@ type GrantStore interface {
 	PutCredentialGrant(ctx context.Context, g *models.CredentialGrant) error
 	DeleteCredentialGrant(ctx context.Context, accountID, agentID uuid.UUID, service string) error
 	CredentialGrants(ctx context.Context, accountID, agentID uuid.UUID) ([]models.CredentialGrant, error)
+	// CredentialGrantCounts counts those in force at a time, by agent.
+	CredentialGrantCounts(ctx context.Context, accountID uuid.UUID, at time.Time) (map[uuid.UUID]int, error)
 	// AgentWithGrants also says which of the granted tokens still exist.
 	AgentWithGrants(ctx context.Context, accountID, agentID uuid.UUID) (models.Agent, []models.GrantedToken, error)
 }

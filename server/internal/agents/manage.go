@@ -81,6 +81,12 @@ func (s *Service) List(ctx context.Context, p grants.Principal, page vaults.Page
 	return list, next, err
 }
 
+// GrantCounts says how many credential grants in force the account's agents have;
+// those without any are left out.
+func (s *Service) GrantCounts(ctx context.Context, p grants.Principal) (map[uuid.UUID]int, error) {
+	return s.deps.GrantStore.CredentialGrantCounts(ctx, p.AccountID, s.deps.Now())
+}
+
 // Get returns an agent with its credential grants. NOT_FOUND.
 func (s *Service) Get(ctx context.Context, p grants.Principal, id uuid.UUID) (Detail, error) {
 	agent, err := s.agent(ctx, p, id)

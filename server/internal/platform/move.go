@@ -381,14 +381,24 @@ func (s *Service) Waiting(ctx context.Context, p grants.Principal) ([]Waiting, e
 		if len(w.Tokens) == 0 {
 			continue
 		}
-		if w.Grants, err = s.deps.GrantRows.VaultGrants(ctx, p.AccountID, v.ID); err != nil {
+		if w.Grants, err = s.openers(ctx, p.AccountID, v.ID); err != nil {
 			return nil, err
 		}
-		w.Grants = slices.DeleteFunc(w.Grants, func(g models.Grant) bool { return !g.Live(s.now()) || !g.Kind.Shares() })
-		slices.SortFunc(w.Grants, func(a, b models.Grant) int {
-			return cmp.Or(cmp.Compare(a.Label, b.Label), slices.Compare(a.ID[:], b.ID[:]))
-		})
 		list = append(list, w)
 	}
 	return list, nil
+}
+
+// openers are the live grants that open a vault, by label; agents open what they were
+// granted alone, and are none.
+func (s *Service) openers(ctx context.Context, accountID, vaultID uuid.UUID) ([]models.Grant, error) {
+	open, err := s.deps.GrantRows.VaultGrants(ctx, accountID, vaultID)
+	if err != nil {
+		return nil, err
+	}
+	open = slices.DeleteFunc(open, func(g models.Grant) bool { return !g.Live(s.now()) || !g.Kind.Shares() })
+	slices.SortFunc(open, func(a, b models.Grant) int {
+		return cmp.Or(cmp.Compare(a.Label, b.Label), slices.Compare(a.ID[:], b.ID[:]))
+	})
+	return open, nil
 }

@@ -52,7 +52,9 @@ func TestPreflightSaysHowFarItCame(t *testing.T) {
 		{"a certificate of its own making", stranger.URL, nil, true, 0, "TLS certificate is not valid"},
 		{"another program", "", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>hello") }, true, 200, "instead of application/json"},
 		{"nothing at the path", "", http.NotFound, true, 404, "nothing at this path"},
-		{"a redirect", "", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://169.254.169.254/", http.StatusFound) }, true, 302, "redirect"},
+		{"a redirect", "", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://169.254.169.254/", http.StatusFound)
+		}, true, 302, "redirect"},
 		{"an endless answer", "", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = io.WriteString(w, strings.Repeat(" ", 1<<20))
