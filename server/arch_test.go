@@ -76,6 +76,8 @@ var imports = []rule{
 	{"server/internal/app/...", list("...")},
 	{"server", list("server/internal/app", "server/internal/config")},
 	{"bench/...", list("...")},
+	// What browsertest tests: the whole product, as it looks in a browser.
+	{"server/internal/browser", list("...")},
 }
 
 // lists are what the names in capitals stand for.
@@ -118,7 +120,7 @@ var homes = []rule{
 	{"golang.org/x/sys", list("server", "server/internal/app/...", "webhook-sdk/cmd/...", "webhook-sdk/storage")},
 	{"gopkg.in/yaml.v3", list("test")},
 	{"github.com/getkin/kin-openapi", list("test")},
-	{"github.com/chromedp/chromedp", list("test")},
+	{"github.com/chromedp", list("test")},
 	{"github.com/rogpeppe/go-internal", list("test")},
 	{"go.uber.org/goleak", list("test")},
 	{"pgregory.net/rapid", list("test")},
