@@ -65,10 +65,10 @@ func (s *Store) ClaimFirstAccount(ctx context.Context) (bool, error) {
 	return claimed && err == nil, err
 }
 
-// HasAccounts reports whether any account exists.
+// HasAccounts reports whether any account exists, or has existed.
 func (s *Store) HasAccounts(ctx context.Context) (bool, error) {
 	var has bool
-	err := s.view(ctx).Raw("SELECT EXISTS (SELECT 1 FROM accounts)").Scan(&has).Error
+	err := s.view(ctx).Raw("SELECT EXISTS (SELECT 1 FROM accounts) OR EXISTS (SELECT 1 FROM first_account)").Scan(&has).Error
 	return has, failed(err, "accounts")
 }
 
@@ -91,6 +91,29 @@ func (s *Store) ReplacePasswordHash(ctx context.Context, id uuid.UUID, old, hash
 	return s.record(ctx, func(db *gorm.DB) error {
 		result := db.Model(&models.Account{}).Where("id = ? AND password_hash = ?", id, old).UpdateColumn("password_hash", hash)
 		return affected(result, "password of account %s", id)
+	})
+}
+
+// UpdateProfile replaces an account's e-mail and display name. ErrConflict: another
+// account has the e-mail. ErrNotFound.
+func (s *Store) UpdateProfile(ctx context.Context, a *models.Account) error {
+	if err := clean(a); err != nil {
+		return err
+	}
+	return s.InTx(ctx, func(ctx context.Context) error {
+		var others int64
+		err := s.view(ctx).Model(&models.Account{}).Where("email = ? AND id <> ?", a.Email, a.ID).Count(&others).Error
+		if err != nil {
+			return failed(err, "account by e-mail")
+		}
+		if others > 0 { // who comes between is refused by the index
+			return conflict("account with this e-mail")
+		}
+		return s.change(ctx, func(db *gorm.DB) error {
+			result := db.Model(&models.Account{}).Where("id = ?", a.ID).
+				Updates(map[string]any{"email": a.Email, "display_name": a.DisplayName, "updated_at": s.Now(ctx)})
+			return affected(result, "account %s", a.ID)
+		}, a.ID)
 	})
 }
 

@@ -125,3 +125,6 @@ func (s *Store) Count(t *testing.T, table string) (n int64) {
 	}
 	return n
 }
+
+// Owned are the tables that DeleteAccount empties by itself.
+func Owned() []string { return owned[:] }

@@ -11,7 +11,7 @@ import (
 )
 
 // signedTables hold rows that bear the MAC of a server key.
-var signedTables = [...]string{"grants", "grant_keys", "credential_grants", "vaults", "vault_keys", "credential_keys", "escrows"}
+var signedTables = [...]string{"grants", "grant_keys", "credential_grants", "vaults", "vault_keys", "credential_keys", "escrows", "passkeys"}
 
 // RowsByKeyID counts the authenticated rows of all accounts by the server key that
 // authenticates them, so that the operator sees which old key is still needed.

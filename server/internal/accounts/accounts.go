@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/url"
 	"time"
 
 	"github.com/google/uuid"
@@ -31,29 +32,26 @@ type Grants interface {
 	End(ctx context.Context, accountID, grantID uuid.UUID) error
 }
 
-// Hashes replaces a stored password hash by a new one of the same password.
-type Hashes interface {
-	ReplacePasswordHash(ctx context.Context, id uuid.UUID, old, hash models.Opaque) error
-}
-
-// Keys peppers passwords before they are hashed.
-type Keys interface {
-	Current() int
-	PepperPassword(keyID int, accountID uuid.UUID, password string) ([]byte, error)
-}
-
 // Recorder is the audit record.
 type Recorder interface {
 	Record(ctx context.Context, e audit.Event) error
 	Do(ctx context.Context, e audit.Event, do func(ctx context.Context) error) error
 }
 
-// Deps is what the service needs. OpenRegistration lets anyone register; the
-// first account always can.
+// Deps is what the service needs. Store, Profiles, Tries, Factors, Codes and Passkeys
+// are the same database, Keys and Sealer the same keyring. OpenRegistration lets anyone
+// register; the first account always can. PublicURL is where browsers reach the
+// server: passkeys belong to its host.
 type Deps struct {
 	Store            Store
-	Hashes           Hashes
+	Profiles         Profiles
+	Tries            Tries
+	Factors          Factors
+	Codes            RecoveryCodes
+	Passkeys         PasskeyRows
 	Keys             Keys
+	Sealer           Sealer
+	PublicURL        *url.URL
 	Grants           Grants
 	Audit            Recorder
 	OpenRegistration bool
@@ -189,7 +187,7 @@ func (s *Service) refresh(ctx context.Context, a models.Account, password string
 	}
 	hash, err := s.passwords.hash(ctx, a.ID, password)
 	if err == nil {
-		err = s.deps.Hashes.ReplacePasswordHash(ctx, a.ID, a.PasswordHash, hash)
+		err = s.deps.Profiles.ReplacePasswordHash(ctx, a.ID, a.PasswordHash, hash)
 	}
 	if err != nil && !errors.Is(err, models.ErrNotFound) { // another sign-in was faster
 		s.deps.Logger.WarnContext(ctx, "accounts: a password stays under an older server key", "account", a.ID, "error", err)

@@ -20,17 +20,35 @@ const (
 
 // normalize checks the input and brings it to its stored form.
 func (in *RegisterInput) normalize() error {
-	in.Email = models.NormalizeEmail(in.Email)
-	address, err := mail.ParseAddress(in.Email)
-	if err != nil || address.Address != in.Email || len(in.Email) > maxEmail || !printable(in.Email) ||
-		strings.ContainsRune(in.Email, utf8.RuneError) { // what broken UTF-8 became
+	if err := normalizeEmail(&in.Email); err != nil {
+		return err
+	}
+	if err := checkNewPassword("password", in.Password); err != nil {
+		return err
+	}
+	return normalizeName(&in.DisplayName)
+}
+
+func normalizeEmail(email *string) error {
+	*email = models.NormalizeEmail(*email)
+	address, err := mail.ParseAddress(*email)
+	if err != nil || address.Address != *email || len(*email) > maxEmail || !printable(*email) ||
+		strings.ContainsRune(*email, utf8.RuneError) { // what broken UTF-8 became
 		return fault.Field("email", "This is not an e-mail address, like name@example.com.")
 	}
-	if n := utf8.RuneCountInString(in.Password); n < minPassword || len(in.Password) > maxPassword || !utf8.ValidString(in.Password) {
-		return fault.Field("password", "A password has at least %d characters and at most %d bytes.", minPassword, maxPassword)
+	return nil
+}
+
+func checkNewPassword(field, password string) error {
+	if n := utf8.RuneCountInString(password); n < minPassword || len(password) > maxPassword || !utf8.ValidString(password) {
+		return fault.Field(field, "A password has at least %d characters and at most %d bytes.", minPassword, maxPassword)
 	}
-	in.DisplayName = strings.TrimSpace(in.DisplayName)
-	if utf8.RuneCountInString(in.DisplayName) > maxDisplayName || !printable(in.DisplayName) {
+	return nil
+}
+
+func normalizeName(name *string) error {
+	*name = strings.TrimSpace(*name)
+	if utf8.RuneCountInString(*name) > maxDisplayName || !printable(*name) {
 		return fault.Field("displayName", "A display name has at most %d printable characters.", maxDisplayName)
 	}
 	return nil

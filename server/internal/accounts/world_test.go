@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -36,7 +37,10 @@ type world struct {
 	audit   *audit.Service
 	log     *syncBuffer
 	derived atomic.Int64 // argon2 derivations so far
+	later   atomic.Int64 // how much later than it is the service believes it to be
 }
+
+func (w *world) now() time.Time { return time.Now().Add(time.Duration(w.later.Load())) }
 
 // A syncBuffer is a log that may be read while it is written.
 type syncBuffer struct {
@@ -90,10 +94,14 @@ func newWorld(t *testing.T, s *store.Store, open bool) *world {
 // service is one whose derivations are counted and cost next to nothing.
 func (w *world) service(d accounts.Deps) *accounts.Service {
 	w.t.Helper()
-	d.Now, d.Random, d.Hashes, d.Logger = time.Now, rand.Reader, w.store, slog.New(slog.NewTextHandler(w.log, nil))
+	d.Now, d.Random, d.Logger = w.now, rand.Reader, slog.New(slog.NewTextHandler(w.log, nil))
 	if d.Keys == nil {
 		d.Keys = w.keys
 	}
+	if d.PublicURL == nil {
+		d.PublicURL = &url.URL{Scheme: "https", Host: "vault.example"}
+	}
+	d.Profiles, d.Tries, d.Factors, d.Codes, d.Passkeys, d.Sealer = w.store, w.store, w.store, w.store, w.store, w.keys
 	s, err := accounts.New(d)
 	if err != nil {
 		w.t.Fatal(err)

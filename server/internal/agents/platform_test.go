@@ -66,7 +66,7 @@ func newSealed(t *testing.T, s *store.Store) sealed {
 	logger := slog.New(slog.DiscardHandler)
 	p := platform.New(platform.Deps{
 		Accounts: s, Vaults: s, VaultKeys: s, GrantRows: s, Tokens: s, Agents: s, Credentials: s, Wraps: s, Escrows: s, Leases: s,
-		Signed: s, SignedVault: s, KeyCounts: s, Holders: holders{w}, Audit: w.audit, Keyring: w.deps.Keys, Gate: w.gate,
+		Signed: s, SignedVault: s, SignIn: s, KeyCounts: s, Holders: holders{w}, Audit: w.audit, Keyring: w.deps.Keys, Gate: w.gate,
 		Now: w.clock.now, Random: rand.Reader, Logger: logger,
 	})
 	w.grants = grants.New(grants.Deps{

@@ -136,7 +136,7 @@ func (a *App) services(keys *custody.Keyring) (err error) {
 		Accounts: a.store, Vaults: a.store, VaultKeys: a.store, GrantRows: a.store, Slots: a.store, Tokens: a.store, Agents: a.store,
 		Credentials: a.store, Wraps: a.store, Escrows: a.store, Leases: a.store, Engine: a.engine, Providers: a.providers,
 		ConnectURL: func(t models.Token) string { return a.connect.ConnectURL(t) }, // which is made later
-		Signed:     a.store, SignedVault: a.store, KeyCounts: a.store, Holders: holders{a}, Audit: a.audit, Keyring: keys,
+		Signed:     a.store, SignedVault: a.store, SignIn: a.store, KeyCounts: a.store, Holders: holders{a}, Audit: a.audit, Keyring: keys,
 		Minters: mint.Set{mint.GCP{AllowedTokenHosts: a.config.GCPTokenHosts}}, Client: a.outbound, PlainHTTP: a.config.AllowPrivateNetworks,
 		Gate: a.gate, Now: time.Now, Clock: a.store.Clock, Random: rand.Reader, Logger: a.logger,
 	})
@@ -145,7 +145,8 @@ func (a *App) services(keys *custody.Keyring) (err error) {
 		Keys: keys, Gate: a.gate, Now: time.Now, Random: rand.Reader, Logger: a.logger,
 	})
 	if a.accounts, err = accounts.New(accounts.Deps{
-		Store: a.store, Hashes: a.store, Keys: keys, Grants: a.grants, Audit: a.audit, OpenRegistration: a.config.OpenRegistration,
+		Store: a.store, Profiles: a.store, Tries: a.store, Factors: a.store, Codes: a.store, Passkeys: a.store, Keys: keys, Sealer: keys,
+		PublicURL: a.config.PublicURL, Grants: a.grants, Audit: a.audit, OpenRegistration: a.config.OpenRegistration,
 		Now: time.Now, Random: rand.Reader, Logger: a.logger,
 	}); err != nil {
 		return err

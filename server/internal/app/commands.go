@@ -201,7 +201,7 @@ func (c *keysCommand) Run(in *invocation) error {
 	}
 	ring := keys.IDs()
 	out := tabwriter.NewWriter(in.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintln(out, "key\ttokens\trows\twebhook secrets\t ")
+	_, _ = fmt.Fprintln(out, "key\ttokens\trows\tsecrets\t ")
 	for _, id := range slices.Sorted(maps.Keys(use)) {
 		u := use[id]
 		state := "needed"

@@ -97,7 +97,7 @@ func newWorldWith(t testing.TB, s *store.Store, more ...providers.Setting) *worl
 	logger := slog.New(slog.NewTextHandler(w.log, nil))
 	w.platform = platform.New(platform.Deps{
 		Accounts: s, Vaults: s, VaultKeys: s, GrantRows: s, Slots: s, Tokens: s, Agents: s, Credentials: s, Wraps: s, Escrows: s, Leases: s,
-		Signed: s, SignedVault: s, KeyCounts: s, PlainHTTP: true,
+		Signed: s, SignedVault: s, SignIn: s, KeyCounts: s, PlainHTTP: true,
 		Holders: holders{w}, Audit: w.audit, Keyring: ring, Gate: gate, Now: w.clock.now, Random: rand.Reader, Logger: logger,
 	})
 	w.grants = grants.New(grants.Deps{

@@ -20,13 +20,24 @@ const maxConnectState = 3800
 var ErrTooLong = errors.New("custody: too long to be kept in a cookie")
 
 // SealConnectState seals what a browser keeps while its owner is at a provider, for
-// one session (grant) of one account: base64url of kid(1) ‖ salt(16) ‖ nonce(12) ‖
-// AES-256-GCM under HKDF(server key, salt). A key for each state, so that random
-// nonces never run out. ErrTooLong when no cookie could hold it.
+// one session (grant) of one account. ErrTooLong when no cookie could hold it.
 //
 // It is under the server's key, not a session's: it protects a flow of some minutes
 // from its own browser, and opens no credential.
 func (k *Keyring) SealConnectState(random io.Reader, accountID, grantID uuid.UUID, state []byte) (string, error) {
+	return k.sealState(random, connectStateLabel, state, accountID[:], grantID[:])
+}
+
+// OpenConnectState opens what SealConnectState sealed. Every failure is ErrOpen: not
+// of this session, changed, under a key that is gone, or none at all.
+func (k *Keyring) OpenConnectState(accountID, grantID uuid.UUID, text string) ([]byte, error) {
+	return k.openState(connectStateLabel, text, accountID[:], grantID[:])
+}
+
+// sealState seals what a browser keeps for some minutes: base64url of kid(1) ‖
+// salt(16) ‖ nonce(12) ‖ AES-256-GCM under HKDF(server key, salt), bound to a label and
+// to whom it is for. A key for each state, so that random nonces never run out.
+func (k *Keyring) sealState(random io.Reader, label string, state []byte, whose ...[]byte) (string, error) {
 	if base64.RawURLEncoding.EncodedLen(1+saltSize+nonceSize+len(state)+tagSize) > maxConnectState {
 		return "", ErrTooLong
 	}
@@ -35,21 +46,19 @@ func (k *Keyring) SealConnectState(random io.Reader, accountID, grantID uuid.UUI
 	if _, err := io.ReadFull(random, sealed[1:]); err != nil {
 		return "", fmt.Errorf("custody: no randomness: %w", err)
 	}
-	own, err := k.connectKey(sealed)
+	own, err := k.stateKey(label, sealed)
 	if err != nil {
 		return "", err
 	}
 	defer clear(own[:])
-	text, err := seal(random, own[:], state, connectContext(sealed, accountID, grantID))
+	text, err := seal(random, own[:], state, stateContext(label, sealed, whose))
 	if err != nil {
 		return "", err
 	}
 	return base64.RawURLEncoding.EncodeToString(slices.Concat(sealed, text)), nil
 }
 
-// OpenConnectState opens what SealConnectState sealed. Every failure is ErrOpen: not
-// of this session, changed, under a key that is gone, or none at all.
-func (k *Keyring) OpenConnectState(accountID, grantID uuid.UUID, text string) ([]byte, error) {
+func (k *Keyring) openState(label, text string, whose ...[]byte) ([]byte, error) {
 	if len(text) > maxConnectState {
 		return nil, ErrOpen
 	}
@@ -58,23 +67,23 @@ func (k *Keyring) OpenConnectState(accountID, grantID uuid.UUID, text string) ([
 		return nil, ErrOpen
 	}
 	head, sealed := payload[:1+saltSize], payload[1+saltSize:]
-	own, err := k.connectKey(head)
+	own, err := k.stateKey(label, head)
 	if err != nil {
 		return nil, ErrOpen
 	}
 	defer clear(own[:])
-	return open(nil, own[:], sealed, connectContext(head, accountID, grantID))
+	return open(nil, own[:], sealed, stateContext(label, head, whose))
 }
 
-// connectKey derives the key of one state from its head: kid(1) ‖ salt(16).
-func (k *Keyring) connectKey(head []byte) (key, error) {
+// stateKey derives the key of one state from its head: kid(1) ‖ salt(16).
+func (k *Keyring) stateKey(label string, head []byte) (key, error) {
 	server, err := k.key(int(head[0]))
 	if err != nil {
 		return key{}, err
 	}
-	return derive(server.master, head[1:], connectStateLabel)
+	return derive(server.master, head[1:], label)
 }
 
-func connectContext(head []byte, accountID, grantID uuid.UUID) []byte {
-	return encode(connectStateLabel, head, accountID[:], grantID[:])
+func stateContext(label string, head []byte, whose [][]byte) []byte {
+	return encode(label, append([][]byte{head}, whose...)...)
 }

@@ -31,6 +31,8 @@ func sign(ring *custody.Keyring, row any) {
 		ring.SignCredentialKey(r)
 	case *models.Escrow:
 		ring.SignEscrow(r)
+	case *models.Passkey:
+		ring.SignPasskey(r)
 	case *models.AuditCheckpoint:
 		ring.SignCheckpoint(r)
 	}
@@ -52,6 +54,8 @@ func check(ring *custody.Keyring, row any) error {
 		return ring.CheckCredentialKey(r)
 	case *models.Escrow:
 		return ring.CheckEscrow(r)
+	case *models.Passkey:
+		return ring.CheckPasskey(r)
 	case *models.AuditCheckpoint:
 		return ring.CheckCheckpoint(r)
 	}
@@ -76,6 +80,7 @@ var free = map[string][]string{
 	"VaultKey":        {},
 	"CredentialKey":   {},
 	"Escrow":          {},
+	"Passkey":         {"Name", "Transports", "BackedUp", "SignCount", "LastUsedAt"}, // who lowers the count hides a copy, and signs in as nobody
 	"AuditCheckpoint": {},
 }
 
@@ -84,6 +89,10 @@ func signedRows(t *testing.T) map[string]any {
 	rows, _ := knownRows(t)
 	rows["checkpoint"] = &models.AuditCheckpoint{
 		StreamID: models.NewID(), Seq: 12, At: models.Stamp(time.Now()), Hash: make([]byte, 32),
+	}
+	rows["passkey"] = &models.Passkey{
+		AccountID: models.NewID(), ID: models.NewID(), CredentialID: []byte("credential"), PublicKey: []byte("key"), Name: "phone",
+		Transports: []string{"internal"}, BackupEligible: true, SignCount: 3, CreatedAt: models.Stamp(time.Now()),
 	}
 	for _, row := range rows {
 		sign(keyring(t), row)

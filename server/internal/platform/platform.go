@@ -148,8 +148,15 @@ type SignedVaultRows interface {
 	ResignEscrows(ctx context.Context, current, skip, limit int, sign func(*models.Escrow) error) (seen, refused int, err error)
 }
 
+// SignInRows is SignedRows for what guards signing in.
+type SignInRows interface {
+	ResignPasskeys(ctx context.Context, current, skip, limit int, sign func(*models.Passkey) error) (seen, refused int, err error)
+	ResealSecondFactors(ctx context.Context, current, skip, limit int, seal func(*models.SecondFactor) error) (seen, refused int, err error)
+}
+
 // KeyCounts says what server keys are still needed for.
 type KeyCounts interface {
+	SecondFactorsByKeyID(ctx context.Context) (map[int]int64, error)
 	RowsByKeyID(ctx context.Context) (map[int]int64, error)
 	TokensByKeyID(ctx context.Context, at time.Time) (map[int]int64, error)
 	BindingsByKeyID(ctx context.Context) (map[int]int64, error)
@@ -186,6 +193,7 @@ type Deps struct {
 	ConnectURL  func(t models.Token) string // where an owner connects a token's account again; nil: nowhere
 	Signed      SignedRows                  // for Run
 	SignedVault SignedVaultRows             // for Run
+	SignIn      SignInRows                  // for Run
 	KeyCounts   KeyCounts                   // for KeyUse
 	Holders     Holders
 	Audit       Recorder

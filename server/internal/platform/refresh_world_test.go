@@ -116,7 +116,7 @@ func (w *renewing) replica(s *store.Store) *renewing {
 	o.deps = w.deps
 	d := &o.deps
 	d.Accounts, d.Vaults, d.VaultKeys, d.GrantRows, d.Slots, d.Tokens, d.Agents, d.Credentials, d.Wraps, d.Escrows, d.Leases = s, s, s, s, s, s, s, s, s, s, s
-	d.Signed, d.SignedVault, d.KeyCounts = s, s, s
+	d.Signed, d.SignedVault, d.SignIn, d.KeyCounts = s, s, s, s
 	d.Holders, d.Audit, d.Gate = holders{o}, o.audit, o.gate
 	engine := engineOf(w.t, w.provider, w.clock.now, 0)
 	d.Engine = engine

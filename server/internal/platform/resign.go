@@ -14,7 +14,7 @@ const resignBatch = 500
 type KeyUse struct {
 	Tokens  int64 // live tokens that it seals: only their end, or rotation, makes it unnecessary
 	Rows    int64 // rows that it authenticates
-	Secrets int64 // webhooks' secrets that it seals
+	Secrets int64 // webhooks' secrets, and those of second factors, that it seals
 }
 
 // KeyUse says what each server key is still needed for, by its id: an operator may
@@ -36,6 +36,10 @@ func (s *Service) KeyUse(ctx context.Context) (map[int]KeyUse, error) {
 	if err != nil {
 		return nil, err
 	}
+	factors, err := s.deps.KeyCounts.SecondFactorsByKeyID(ctx)
+	if err != nil {
+		return nil, err
+	}
 	add := func(counts map[int]int64, to func(*KeyUse) *int64) {
 		for id, n := range counts {
 			u := use[id]
@@ -46,11 +50,12 @@ func (s *Service) KeyUse(ctx context.Context) (map[int]KeyUse, error) {
 	add(tokens, func(u *KeyUse) *int64 { return &u.Tokens })
 	add(rows, func(u *KeyUse) *int64 { return &u.Rows })
 	add(secrets, func(u *KeyUse) *int64 { return &u.Secrets })
+	add(factors, func(u *KeyUse) *int64 { return &u.Secrets })
 	return use, nil
 }
 
 // Resign verifies rows under old server keys, and signs them under the current one;
-// webhooks' secrets are sealed anew. What is not authentic stays as it is, and is
+// webhooks' secrets and those of second factors are sealed anew. What is not authentic stays as it is, and is
 // counted in the log.
 func (s *Service) Resign(ctx context.Context) error {
 	ring, rows, vaults := s.deps.Keyring, s.deps.Signed, s.deps.SignedVault
@@ -62,7 +67,9 @@ func (s *Service) Resign(ctx context.Context) error {
 		resignAll(ctx, s, "vault_keys", vaults.ResignVaultKeys, ring.CheckVaultKey, ring.SignVaultKey),
 		resignAll(ctx, s, "credential_keys", vaults.ResignCredentialKeys, ring.CheckCredentialKey, ring.SignCredentialKey),
 		resignAll(ctx, s, "escrows", vaults.ResignEscrows, ring.CheckEscrow, ring.SignEscrow),
+		resignAll(ctx, s, "passkeys", s.deps.SignIn.ResignPasskeys, ring.CheckPasskey, ring.SignPasskey),
 		drain(ctx, s, "bindings", rows.ResealBindings, s.resealBinding),
+		drain(ctx, s, "second_factors", s.deps.SignIn.ResealSecondFactors, s.resealFactor),
 	)
 }
 
@@ -105,4 +112,14 @@ func (s *Service) resealBinding(b *models.Binding) error {
 	}
 	defer clear(secret)
 	return s.deps.Keyring.SealWebhookSecret(b, secret)
+}
+
+// resealFactor brings a second factor's secret under the current key.
+func (s *Service) resealFactor(f *models.SecondFactor) error {
+	secret, err := s.deps.Keyring.OpenSecondFactor(f)
+	if err != nil {
+		return err
+	}
+	defer clear(secret)
+	return s.deps.Keyring.SealSecondFactor(s.deps.Random, f, secret)
 }

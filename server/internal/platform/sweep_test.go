@@ -138,22 +138,35 @@ func (w *world) rekeyed() (*platform.Service, *custody.Keyring) {
 	return platform.New(deps), ring
 }
 
+// guard gives the account a second factor and a passkey.
+func (w *world) guard() {
+	w.t.Helper()
+	ring := ringOf(w.t, w.keys)
+	f := models.SecondFactor{AccountID: w.account, ID: models.NewID(), CreatedAt: time.Now()}
+	w.must(ring.SealSecondFactor(rand.Reader, &f, []byte("factor")))
+	w.must(w.store.PutSecondFactor(w.t.Context(), &f))
+	p := models.Passkey{AccountID: w.account, ID: models.NewID(), CredentialID: []byte{1}, PublicKey: []byte{2}, CreatedAt: models.Stamp(time.Now())}
+	ring.SignPasskey(&p)
+	w.must(w.store.CreatePasskey(w.t.Context(), &p))
+}
+
 func TestRowsUnderAnOldServerKeyAreSignedAnewAndCounted(t *testing.T) {
 	t.Parallel()
 	each(t, func(w *world) {
 		mine := w.furnish()
 		w.bind()
+		w.guard()
 		before := w.steal()
 		service, ring := w.rekeyed()
 		use, err := service.KeyUse(t.Context())
 		w.must(err)
-		if use[0].Rows == 0 || use[0].Tokens == 0 || use[0].Secrets != 1 || use[1] != (platform.KeyUse{}) {
+		if use[0].Rows == 0 || use[0].Tokens == 0 || use[0].Secrets != 2 || use[1] != (platform.KeyUse{}) {
 			t.Errorf("before: %+v", use)
 		}
 		w.must(service.Resign(t.Context()))
 		after, err := service.KeyUse(t.Context())
 		w.must(err)
-		if after[0] != (platform.KeyUse{Tokens: use[0].Tokens}) || after[1] != (platform.KeyUse{Rows: use[0].Rows, Secrets: 1}) {
+		if after[0] != (platform.KeyUse{Tokens: use[0].Tokens}) || after[1] != (platform.KeyUse{Rows: use[0].Rows, Secrets: 2}) {
 			t.Errorf("after: %+v, before: %+v", after, use)
 		}
 		l := w.steal()
@@ -189,6 +202,15 @@ func TestRowsUnderAnOldServerKeyAreSignedAnewAndCounted(t *testing.T) {
 		w.must(err)
 		if secret, err := ring.OpenWebhookSecret(&binding); err != nil || string(secret) != "secret" || binding.SecretKeyID != 1 {
 			t.Errorf("the webhook's secret under key %d: %v", binding.SecretKeyID, err)
+		}
+		factor, err := w.store.SecondFactor(t.Context(), w.account)
+		w.must(err)
+		if secret, err := ring.OpenSecondFactor(&factor); err != nil || string(secret) != "factor" || factor.KeyID != 1 {
+			t.Errorf("the second factor's secret under key %d: %v", factor.KeyID, err)
+		}
+		passkeys, err := w.store.Passkeys(t.Context(), w.account)
+		if err != nil || len(passkeys) != 1 || ring.CheckPasskey(&passkeys[0]) != nil || passkeys[0].KeyID != 1 {
+			t.Errorf("passkeys %+v, %v", passkeys, err)
 		}
 		granted, err := w.store.CredentialGrants(t.Context(), w.account, mine.AgentID)
 		if err != nil || len(granted) != 1 || ring.CheckCredentialGrant(&granted[0]) != nil || granted[0].KeyID != 1 {

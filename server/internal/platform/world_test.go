@@ -82,7 +82,7 @@ func newWorldWith(t testing.TB, s *store.Store, change func(d *platform.Deps)) *
 	logger := slog.New(slog.NewTextHandler(w.log, nil))
 	w.deps = platform.Deps{
 		Accounts: s, Vaults: s, VaultKeys: s, GrantRows: s, Slots: s, Tokens: s, Agents: s, Credentials: s, Wraps: s, Escrows: s, Leases: s,
-		Signed: s, SignedVault: s, KeyCounts: s,
+		Signed: s, SignedVault: s, SignIn: s, KeyCounts: s,
 		Holders: holders{w}, Audit: w.audit, Keyring: w.ring, Gate: w.gate, Now: w.clock.now, Random: rand.Reader, Logger: logger,
 	}
 	change(&w.deps)
