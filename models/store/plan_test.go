@@ -58,6 +58,9 @@ func TestHotStatementsUseTheirIndexes(t *testing.T) {
 		"WebhookVault":    first(s.WebhookVault(t.Context(), account)),
 		"Token":           first(s.Token(t.Context(), account, account, "github")),
 		"Tokens":          first(s.Tokens(t.Context(), account, account, "a", 10)),
+		"FindTokens":      first(s.FindTokens(t.Context(), account, account, models.TokenFilter{Text: "a", Tag: "b", Order: models.OrderExpiry, Limit: 10})),
+		"TokenLabels":     second(s.TokenLabels(t.Context(), account, account)),
+		"AuditHistory":    first(s.AuditHistory(t.Context(), account, "github", []string{"release", "reveal"}, 10)),
 		"AuditEvents":     first(s.AuditEvents(t.Context(), account, models.AuditFilter{ServiceName: "github", Limit: 10})),
 		"AuditSeries":     first(s.AuditSeries(t.Context(), account, models.AuditSeries{Since: at, Until: at.Add(time.Hour), Bucket: time.Minute})),
 		"StreamEvents":    first(s.StreamEvents(t.Context(), account, 0, 10)),
@@ -101,7 +104,7 @@ func TestHotStatementsUseTheirIndexes(t *testing.T) {
 		}
 	}
 	got := append(plans(t), s.ReleasePlan(t, account))
-	if len(got) < 42 {
+	if len(got) < 46 {
 		t.Fatalf("got %d plans, want one for each statement", len(got))
 	}
 	for _, plan := range got {

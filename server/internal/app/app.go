@@ -155,9 +155,9 @@ func (a *App) services(keys *custody.Keyring) (err error) {
 		AllowPrivate: a.config.AllowPrivateNetworks, Timeout: a.seams.timeout, Wait: a.seams.wait, Logger: a.logger,
 	})
 	a.vaults = vaults.New(vaults.Deps{
-		Accounts: a.store, Bindings: a.store, Containers: a.store, Index: a.store, Keyring: keys,
+		Accounts: a.store, Bindings: a.store, Containers: a.store, Index: a.store, Finder: a.store, Keyring: keys,
 		Pairing: a.webhooks, Documents: a.webhooks, Platform: a.platform, Moves: a.platform, Refreshes: a.store, Providers: a.providers,
-		Audit: a.audit, Gate: a.gate,
+		Audit: a.audit, History: a.audit, Gate: a.gate,
 		AllowPrivate: a.config.AllowPrivateNetworks, OwnHost: a.config.PublicURL.Hostname(),
 		Now: time.Now, Random: rand.Reader, Logger: a.logger,
 	})

@@ -28,6 +28,7 @@ type Writer interface {
 type Reader interface {
 	AuditEvents(ctx context.Context, accountID uuid.UUID, f models.AuditFilter) ([]models.AuditEvent, error)
 	AuditSeries(ctx context.Context, accountID uuid.UUID, f models.AuditSeries) ([]models.AuditCounts, error)
+	AuditHistory(ctx context.Context, accountID uuid.UUID, service string, types []string, each int) ([]models.AuditEvent, error)
 }
 
 // Signer signs checkpoints and checks them.

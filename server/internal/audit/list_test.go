@@ -137,6 +137,11 @@ func (r noReader) AuditSeries(context.Context, uuid.UUID, models.AuditSeries) ([
 	return nil, nil
 }
 
+func (r noReader) AuditHistory(context.Context, uuid.UUID, string, []string, int) ([]models.AuditEvent, error) {
+	r.t.Error("a history was read")
+	return nil, nil
+}
+
 func TestABadListNamesItsField(t *testing.T) {
 	t.Parallel()
 	id := models.NewID().String()

@@ -116,8 +116,8 @@ func newService(t testing.TB, db *store.Store, change ...func(*vaults.Deps)) *wo
 	t.Cleanup(client.CloseIdle)
 	w := &world{t: t, db: db, record: &record{Service: real}, client: audit.Client{Address: "192.0.2.1", RequestID: "r1"}}
 	deps := vaults.Deps{
-		Accounts: db, Bindings: db, Containers: db, Index: db, Keyring: keyring, Pairing: client, Documents: client,
-		Audit: w.record, Gate: gate, Now: time.Now, Random: rand.Reader, Logger: slog.New(slog.DiscardHandler), AllowPrivate: true,
+		Accounts: db, Bindings: db, Containers: db, Index: db, Finder: db, Keyring: keyring, Pairing: client, Documents: client,
+		Audit: w.record, History: real, Gate: gate, Now: time.Now, Random: rand.Reader, Logger: slog.New(slog.DiscardHandler), AllowPrivate: true,
 	}
 	for _, alter := range change {
 		alter(&deps)

@@ -101,13 +101,14 @@ type Recorder interface {
 	Do(ctx context.Context, e audit.Event, do func(ctx context.Context) error) error
 }
 
-// Deps is what the service needs. Accounts, Bindings, Containers and Index are
-// the same database. Now and Random are clock and randomness.
+// Deps is what the service needs. Accounts, Bindings, Containers, Index and
+// Finder are the same database, Audit and History the same record. Now and Random are clock and randomness.
 type Deps struct {
 	Accounts   Accounts
 	Bindings   Bindings
 	Containers Containers
 	Index      Index
+	Finder     Finder
 	Keyring    Keyring
 	Pairing    Pairing
 	Documents  Documents
@@ -116,6 +117,7 @@ type Deps struct {
 	Refreshes  Refreshes // nil: nothing is known of refreshing
 	Providers  Providers // nil: none
 	Audit      Recorder
+	History    History
 	Gate       *cache.Gate
 	Now        func() time.Time
 	Random     io.Reader
