@@ -211,27 +211,33 @@ func TestWhatEndsWithAnAgentsKeyIsSaidBefore(t *testing.T) {
 func TestTheFormForSecretsCannotBeSentHere(t *testing.T) {
 	t.Parallel()
 	d := open(t)
-	body := d.get(t, "/tokens/new").body
-	form := regexp.MustCompile(`(?s)<form id="store".*?</form>`).FindString(body)
-	controls := regexp.MustCompile(`<(?:input|textarea|select)[^>]*>`).FindAllString(form, -1)
-	if len(controls) < 15 {
-		t.Fatalf("found %d controls in the form, want all of them", len(controls))
-	}
-	for _, control := range controls {
-		if strings.Contains(control, " name=") {
-			t.Errorf("%s has a name", control)
+	fields := map[string]bool{}
+	for _, kind := range []string{"PlainText", "OAuth", "JWT", "TOTP", "SSHKey", "Certificate", "RawCredential"} {
+		body := d.get(t, "/tokens/new?type="+kind).body
+		form := regexp.MustCompile(`(?s)<form id="add".*?</form>`).FindString(body)
+		controls := regexp.MustCompile(`<(?:input|textarea|select)[^>]*>`).FindAllString(form, -1)
+		if len(controls) < 6 {
+			t.Fatalf("%s: found %d controls in the form, want all of them", kind, len(controls))
+		}
+		for _, control := range controls {
+			if strings.Contains(control, " name=") {
+				t.Errorf("%s: %s has a name", kind, control)
+			}
+		}
+		for _, m := range regexp.MustCompile(`data-name="([^"]+)" data-kind="secret"`).FindAllStringSubmatch(form, -1) {
+			fields[m[1]] = true
+		}
+		if strings.Contains(form, "action=") || strings.Contains(form, "method=") || !strings.Contains(form, `<button id="send" disabled>`) {
+			t.Errorf("%s: the form can be sent without the script: %.200s", kind, form)
+		}
+		if !strings.Contains(body, `<noscript><div class="notice warn"`) || !strings.Contains(form, `class="scripted"`) {
+			t.Errorf("%s: the page does not say why it needs JavaScript", kind)
 		}
 	}
 	for _, field := range []string{"accessToken", "refreshToken", "totpSecret", "sshPrivateKey", "certificateData", "privateKeyData", "certificateChain", "passphrase"} {
-		if !strings.Contains(form, `data-secret="`+field+`"`) {
-			t.Errorf("the form has no control for %s", field)
+		if !fields[field] {
+			t.Errorf("no form has a control for %s", field)
 		}
-	}
-	if strings.Contains(form, "action=") || strings.Contains(form, "method=") || !strings.Contains(form, " hidden>") {
-		t.Errorf("the form can be sent without the script: %.200s", form)
-	}
-	if !strings.Contains(body, "<noscript>") {
-		t.Error("the page does not say why it needs JavaScript")
 	}
 }
 

@@ -34,7 +34,7 @@ type shown struct {
 func secretRows(revealed map[string]any) []secretRow {
 	var rows []secretRow
 	var seen []string
-	for _, f := range sealedFields() {
+	for _, f := range addFields() {
 		text := textOf(revealed[f.Name])
 		if !f.secret && f.types == "" && f.Name != "allowedHosts" || text == "" || slices.Contains(seen, f.Name) {
 			continue

@@ -20,7 +20,7 @@ func sealedDoor(t *testing.T) *door {
 func TestInPlatformModeThePagesSayWhatIsProtectedAndWhatIsNot(t *testing.T) {
 	t.Parallel()
 	d := sealedDoor(t)
-	for _, page := range []string{"/tokens/new", "/token/my%20token", "/settings/vault"} {
+	for _, page := range []string{"/tokens/new?type=PlainText", "/token/my%20token", "/settings/vault"} {
 		body := d.get(t, page).body
 		for _, want := range []string{"no credential. Service names", "no credential either", "that whole vault", "lost for good"} {
 			if !strings.Contains(body, want) {
@@ -50,7 +50,7 @@ func TestTheFormForACredentialHasTheFieldsOfItsType(t *testing.T) {
 		"Basic": "username password", "Bearer": "accessToken expiresAt", "OpenIDConnect": "accessToken refreshToken idToken expiresAt provider",
 	} {
 		body := d.get(t, "/tokens/new?type="+kind).body
-		form := regexp.MustCompile(`(?s)<form method="post" action="/tokens/new".*?</form>`).FindString(body)
+		form := regexp.MustCompile(`(?s)<form id="add".*?</form>`).FindString(body)
 		var got []string
 		for _, m := range name.FindAllStringSubmatch(form, -1) {
 			got = append(got, m[1])
@@ -58,8 +58,8 @@ func TestTheFormForACredentialHasTheFieldsOfItsType(t *testing.T) {
 		if all := strings.Join(got, " "); all != "type serviceName "+want+" displayName tags allowedHosts replace" {
 			t.Errorf("%s: the form has %s, want %s", kind, all, want)
 		}
-		if !strings.Contains(body, `aria-current="true">`) {
-			t.Errorf("%s: the page does not show which type it is for", kind)
+		if !strings.Contains(body, `aria-current="true">`) || !strings.Contains(form, `method="post" action="/tokens/new"`) {
+			t.Errorf("%s: the page does not show which type it is for, or its form goes elsewhere", kind)
 		}
 	}
 }

@@ -178,25 +178,6 @@ func hostOf(text string) string {
 	return ""
 }
 
-func (d *Dashboard) newTokenPage(c *gin.Context, v visitor) error {
-	if !bound(v) {
-		return d.newSealedPage(c, v)
-	}
-	type page struct {
-		WebhookURL, Host string
-		Origin           string // ours, as the webhook must allow it
-		Service          string // to replace, if given
-		Types            []tokenType
-	}
-	p := page{WebhookURL: v.vault.Binding.URL, Host: hostOf(v.vault.Binding.URL), Types: tokenTypes(), Service: c.Query("service")}
-	if err := web.CheckText("service", p.Service, 128); err != nil {
-		return err
-	}
-	return d.render(c, http.StatusOK, "newtoken", view{
-		Title: "Add a token", Section: "tokens", Connect: origin(v.vault.Binding.URL), Page: p,
-	}, &v)
-}
-
 func (d *Dashboard) sync(c *gin.Context, v visitor) error {
 	if _, err := d.deps.Webhook.Sync(c.Request.Context(), v.principal, client(c), ""); err != nil {
 		return err

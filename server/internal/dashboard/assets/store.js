@@ -1,128 +1,89 @@
-// Stores a token: asks Token Vault for a ticket, posts the secret to the webhook
-// itself, then has the list read again. The secret goes to the webhook alone:
-// no control that holds one has a name, and none is in a request to this server.
-const form = document.getElementById("store");
-const result = document.getElementById("result");
-const type = document.getElementById("type");
-const send = document.getElementById("send");
+// Stores a token at the webhook: asks Token Vault for a ticket, posts the secret to the
+// webhook itself, then has Token Vault read the webhook's list. The secret is in the
+// second of these requests alone, which goes to the webhook alone. It knows no page.
 
-// A Failure is what a person is told.
-class Failure extends Error {}
+const patience = 30_000; // milliseconds for an answer
+
+// A Failure is what a person is told; field names the input at fault, if one is.
+export class Failure extends Error {
+  constructor(message, { field = "", signIn = false } = {}) {
+    super(message);
+    this.field = field;
+    this.signIn = signIn;
+  }
+}
 
 const webhookSays = {
-  already_exists: "There is a token of this name already. Tick the box to replace it, or choose another name.",
-  ticket_expired: "The ticket expired before the webhook saw it. Compare the clocks of your webhook and of Token Vault, and try again.",
-  ticket_invalid: "The webhook does not accept tickets of this server. Check the webhook in the settings, or bind it again.",
-  setup_required: "The webhook is not bound to this server. Bind it again.",
-  too_large: "The webhook finds this too large.",
+  already_exists: ["There is a token of this name already. Tick the box to replace it, or choose another name.", "serviceName"],
+  ticket_expired: ["The ticket expired before the webhook saw it. Compare the clocks of your webhook and of Token Vault, and try again."],
+  ticket_invalid: ["The webhook does not accept tickets of this server. Check the webhook in the settings, or bind it again."],
+  setup_required: ["The webhook is not bound to this server. Bind it again."],
+  too_large: ["The webhook finds this too large."],
 };
 
 async function json(response) {
   try { return await response.json(); } catch { return {}; }
 }
 
-async function ours(path, body) {
+async function ours(path, body, nothing) {
   let response;
   try {
-    response = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+    response = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal: AbortSignal.timeout(patience) });
   } catch {
-    throw new Failure("Token Vault could not be reached. Nothing was stored. Try again.");
+    throw new Failure(`Token Vault could not be reached${nothing}. Try again.`);
   }
   const answer = await json(response);
-  if (!response.ok) throw new Failure(answer.detail ?? `Token Vault answered ${response.status}.`);
-  return answer;
+  if (response.status === 401) throw new Failure(`Your session has ended${nothing}.`, { signIn: true });
+  if (!response.ok) throw new Failure(answer.detail ?? `Token Vault answered ${response.status}${nothing}.`, { field: answer.field });
+  return { status: response.status, answer };
 }
 
-async function toWebhook(url, body) {
+async function toWebhook(webhook, body) {
   let response;
   try {
-    response = await fetch(url, {
+    response = await fetch(`${webhook}/v1/store`, {
       method: "POST", mode: "cors", credentials: "omit", redirect: "error", referrerPolicy: "no-referrer", cache: "no-store",
-      headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+      headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal: AbortSignal.timeout(patience),
     });
-  } catch {
-    throw new Failure(`Your browser could not reach the webhook at ${form.dataset.host}. Is it running, reachable from here, and bound to ${location.origin}? It allows that origin alone.`);
+  } catch (problem) {
+    const { host } = new URL(webhook);
+    if (problem.name === "TimeoutError") throw new Failure(`The webhook at ${host} did not answer in time. It may have stored the token all the same: see the list before you try again.`);
+    throw new Failure(`Your browser could not reach the webhook at ${host}. Is it running, reachable from here, and bound to ${location.origin}? It allows that origin alone.`);
   }
   const answer = await json(response);
-  if (!response.ok) throw new Failure(webhookSays[answer.error] ?? `The webhook refused it: ${answer.message ?? response.status}`);
-  return answer;
+  if (response.ok) return { status: response.status, answer };
+  const [message, field] = webhookSays[answer.error] ?? [];
+  if (message) throw new Failure(message, { field });
+  const says = typeof answer.message === "string" ? answer.message.slice(0, 400) : `status ${response.status}`;
+  throw new Failure(`The webhook refused it: ${says}`, { field: /tokenData\.([A-Za-z]+)/.exec(says)?.[1] });
 }
 
-const shown = (control) => !control.closest("[hidden]");
-
-function choose() {
-  for (const part of form.querySelectorAll("[data-for]")) {
-    part.hidden = !part.dataset.for.split(" ").includes(type.value);
-    for (const control of part.querySelectorAll("input, textarea")) control.disabled = part.hidden;
-  }
-}
-
-function tokenData() {
-  const data = { tokenType: type.value };
-  for (const control of form.querySelectorAll("[data-secret], [data-meta], [data-list], [data-time]")) {
-    const { secret, meta, list, by, time } = control.dataset;
-    // White space around a pasted secret is never part of it; a passphrase is as it was typed.
-    const value = secret === "passphrase" ? control.value : control.value.trim();
-    if (!shown(control) && !control.closest("details") || control.disabled || value === "") continue;
-    if (secret) data[secret] = value;
-    if (meta) data[meta] = value;
-    if (list) data[list] = value.split(by ?? /\s+/).map((entry) => entry.trim()).filter(Boolean);
-    if (time) data[time] = new Date(value).toISOString();
-  }
-  return data;
-}
-
-function say(look, text, link) {
-  result.className = `notice ${look}`;
-  const line = document.createElement("p");
-  line.append(text);
-  if (link) {
-    const to = document.createElement("a");
-    to.href = link.href;
-    to.textContent = link.text;
-    line.append(" ", to);
-  }
-  result.replaceChildren(line);
-  result.hidden = false;
-  result.focus();
-}
-
-function forget() {
-  for (const control of form.querySelectorAll("[data-secret]")) control.value = "";
-}
-
-async function store() {
-  const service = document.getElementById("service").value.trim();
-  const mode = document.getElementById("replace").checked ? "overwrite" : "create";
-  const { ticket, webhookUrl } = await ours("/api/vault/store-ticket", { serviceName: service, mode });
-  if (new URL(webhookUrl).origin !== new URL(form.dataset.webhook).origin) {
-    throw new Failure("Another webhook was bound meanwhile. Load this page again.");
-  }
-  await toWebhook(`${webhookUrl}/v1/store`, { ticket, service, tokenData: tokenData() });
-  forget();
-  const link = { href: `/token/${encodeURIComponent(service)}`, text: `See ${service}.` };
+// store does the three steps and calls on(step, state, status) with "ticket", "store" or
+// "index", and "begun", "done" or "failed". It returns "" or, when the webhook has the
+// token but the list here could not be read again, why. It throws a Failure.
+export async function store({ service, mode, tokenData, webhook }, on) {
+  const step = async (name, run) => {
+    on(name, "begun");
+    try {
+      const { status, answer } = await run();
+      on(name, "done", status);
+      return answer;
+    } catch (problem) {
+      on(name, "failed");
+      throw problem;
+    }
+  };
+  const nothing = ": nothing was sent to your webhook";
+  const { ticket } = await step("ticket", async () => {
+    const got = await ours("/api/vault/store-ticket", { serviceName: service, mode }, nothing);
+    if (got.answer.webhookUrl !== webhook) throw new Failure("Another webhook was bound meanwhile: nothing was sent. Load this page again.");
+    return got;
+  });
+  await step("store", () => toWebhook(webhook, { ticket, service, tokenData }));
   try {
-    await ours("/api/vault/sync", { serviceName: service });
+    await step("index", () => ours("/api/vault/sync", { serviceName: service }, ""));
   } catch (problem) {
-    say("warn", `Your webhook has it, but the list here could not be read again: ${problem.message}`, { href: "/", text: "To the list." });
-    return;
+    return problem.message;
   }
-  say("good", "Stored at your webhook. This server never saw it.", link);
+  return "";
 }
-
-form.addEventListener("submit", async (event) => {
-  event.preventDefault();
-  send.disabled = true;
-  result.hidden = true;
-  try {
-    await store();
-  } catch (problem) {
-    say("bad", problem instanceof Failure ? problem.message : "Something went wrong in this page. Nothing is known to be stored.");
-  } finally {
-    send.disabled = false;
-  }
-});
-type.addEventListener("change", choose);
-addEventListener("pagehide", forget);
-choose();
-form.hidden = false;
