@@ -42,9 +42,10 @@ func TestFormsCallTheirServiceThenRedirect(t *testing.T) {
 		{agentPath + "/grants", values("serviceName", "my token", "hours", "24"), "Grant my token 24h0m0s auto", agentPath, "Granted"},
 		{agentPath + "/grants", values("serviceName", "my token", "hours", "0", "refreshPolicy", "never"), "Grant my token 0s never", agentPath, "Granted"},
 		{agentPath + "/revoke", values("serviceName", "my token"), "Revoke my token", agentPath, "Revoked"},
-		{"/vault/webhook-bind", values("code", "c", "webhookUrl", "u", "hash", "h"), "Bind c u h", "/settings/vault", "bound"},
+		{"/vault/webhook-bind", values("code", "c", "webhookUrl", "u", "hash", "h"), "Bind c u h", "/setup/bound", "bound"},
 		{"/settings/lock", nil, "Lock", "/settings/vault", ""},
 		{"/settings/unlock", nil, "Unlock", "/settings/vault", "unlocked"},
+		{"/settings/make-keys", nil, "MakeDueKeys", "/settings/vault", "new keys"},
 		{"/settings/unbind", nil, "Unbind", "/settings/vault", "unbound"},
 	} {
 		got := d.post(t, tt.path, tt.form)
@@ -317,7 +318,7 @@ func TestSettingsShowWhatTheCheckFound(t *testing.T) {
 	t.Parallel()
 	d := open(t)
 	got := d.post(t, "/settings/check", nil)
-	for _, want := range []string{"The webhook answers.", "1.5 ms", ">pass</span>", ">warn</span>", ">fail</span>", ">none</td>"} {
+	for _, want := range []string{"The webhook answers.", "1.5 ms", ">passes</span>", ">look at it</span>", ">fails</span>", ">none</span></td>", "One check fails."} {
 		if !strings.Contains(got.body, want) {
 			t.Errorf("the results lack %q", want)
 		}

@@ -33,6 +33,7 @@ type Agents interface {
 type CredentialGrants interface {
 	Grant(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID, in agents.GrantInput) (models.CredentialGrant, error)
 	Revoke(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID, service string) error
+	GrantCounts(ctx context.Context, p grants.Principal) (map[uuid.UUID]int, error)
 }
 
 func (d *Dashboard) agentRoutes(r routes) {

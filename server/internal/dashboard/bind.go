@@ -23,6 +23,7 @@ type Webhook interface {
 	Unbind(ctx context.Context, p grants.Principal, client audit.Client) error
 	Sync(ctx context.Context, p grants.Principal, client audit.Client, service string) (int, error)
 	CheckWebhook(ctx context.Context, p grants.Principal, client audit.Client) ([]vaults.Probe, error)
+	Preflight(ctx context.Context, p grants.Principal, client audit.Client, address string) (vaults.Preflighted, error)
 }
 
 func (d *Dashboard) bindRoutes(r routes) {
@@ -107,7 +108,7 @@ func (d *Dashboard) bind(c *gin.Context, v visitor) error {
 	in := vaults.BindInput{Code: form.Get("code"), WebhookURL: form.Get("webhookUrl"), Hash: form.Get("hash")}
 	_, err = d.deps.Webhook.Bind(c.Request.Context(), v.principal, client(c), in)
 	if err == nil {
-		return d.done(c, vaultSettings, flashBound)
+		return d.done(c, setupBound, flashBound)
 	}
 	failure, ok := mendable(err)
 	if !ok {

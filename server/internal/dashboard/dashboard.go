@@ -44,6 +44,7 @@ type Deps struct {
 	Sessions  Sessions
 	Linking   Linking
 	Moves     Moves
+	DueKeys   DueKeys
 	Refresh   Refreshing
 	Connect   Connections
 	Known     Providers
@@ -91,6 +92,7 @@ func (d *Dashboard) Routes(r gin.IRoutes) {
 	d.grantRoutes(routes)
 	d.linkingRoutes(routes)
 	d.moveRoutes(routes)
+	d.setupRoutes(routes)
 	d.bindRoutes(routes)
 	d.auditRoutes(routes)
 	d.settingsRoutes(routes)

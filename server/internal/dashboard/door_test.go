@@ -40,6 +40,7 @@ var (
 	_ dashboard.Platform         = (*platform.Service)(nil)
 	_ dashboard.Linking          = (*platform.Service)(nil)
 	_ dashboard.Moves            = (*vaults.Service)(nil)
+	_ dashboard.DueKeys          = (*platform.Service)(nil)
 	_ dashboard.Keys             = (*grants.Service)(nil)
 	_ dashboard.Sessions         = (*grants.Service)(nil)
 	_ dashboard.Refreshing       = (*renew.Service)(nil)
@@ -60,7 +61,7 @@ func open(t *testing.T) *door {
 	public := &url.URL{Scheme: "http", Host: "127.0.0.1:8000"}
 	d, err := dashboard.New(dashboard.Deps{
 		Auth: s, Accounts: s, Tokens: s, Vault: s, Webhook: s, Agents: s, Grants: s, Audit: record{s}, Cookies: web.NewCookies(public), PublicURL: public,
-		Platform: s, Keys: keys{s}, Sessions: sessions{s}, Linking: s, Moves: s,
+		Platform: s, Keys: keys{s}, Sessions: sessions{s}, Linking: s, Moves: s, DueKeys: s,
 		Refresh: refreshing{s}, Connect: s, Known: registry{s}, Now: func() time.Time { return now },
 	})
 	if err != nil {
@@ -120,7 +121,7 @@ func (d *door) post(t *testing.T, path string, form url.Values) answer {
 func sealedPages() []string {
 	return []string{
 		"/", "/tokens/new", "/tokens/new?type=OAuth", "/tokens/new?service=my%20token", "/token/my%20token", "/token/my%20token/delete",
-		"/token/my%20token/disconnect", "/tokens/connect", "/tokens/connect?bridge=b&owner=o", "/tokens/superseded/" + agentID.String() + "/delete", "/agents", agentPath, "/keys", "/grants", "/escrows/" + escrowID.String(), "/settings", "/settings/vault",
+		"/token/my%20token/disconnect", "/tokens/connect", "/tokens/connect?bridge=b&owner=o", "/tokens/superseded/" + agentID.String() + "/delete", "/agents", agentPath, "/keys", "/grants", "/escrows/" + escrowID.String(), "/settings", "/settings/vault", "/setup", "/setup/platform", "/setup/webhook",
 	}
 }
 
@@ -140,7 +141,7 @@ func pages() []string {
 	return []string{
 		"/", "/tokens/new", "/tokens/new?service=my%20token", "/token/my%20token", "/token/my%20token/delete", "/token/my%20token/disconnect", "/tokens/connect",
 		"/tokens/connect?provider=acme&service=x", "/agents", agentPath, agentPath + "/rotate-key", agentPath + "/delete", "/keys", "/keys/" + keyID.String() + "/rotate", "/grants", "/grants/" + sessionID.String() + "/revoke",
-		"/grants/" + otherID.String() + "/share-vault", "/audit", "/audit?service=x&type=release", "/settings", "/settings/vault", "/settings/lock", "/settings/unbind", "/vault/move", "/vault/move/" + agentID.String() + "/delete", "/vault/move-back", link("c0de", hook, fingerprint),
+		"/grants/" + otherID.String() + "/share-vault", "/audit", "/audit?service=x&type=release", "/settings", "/settings/vault", "/setup", "/setup/platform", "/setup/webhook", "/setup/bound", "/settings/lock", "/settings/unbind", "/vault/move", "/vault/move/" + agentID.String() + "/delete", "/vault/move-back", link("c0de", hook, fingerprint),
 	}
 }
 

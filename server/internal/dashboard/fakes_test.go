@@ -70,6 +70,9 @@ type services struct {
 	waits    []platform.Waiting
 	changes  platform.Preview
 	secret   map[string]any
+	notReady bool // of Preflight
+	keysDue  *time.Time
+	rekeyDue int
 	aside    []models.Token
 
 	row         *models.Refresh // of the token; nil: nothing is known

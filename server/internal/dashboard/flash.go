@@ -17,6 +17,7 @@ const (
 	flashBound          flash = "bound"
 	flashUnbound        flash = "unbound"
 	flashUnlocked       flash = "unlocked"
+	flashKeysMade       flash = "keys-made"
 	flashSignedOut      flash = "signed-out"
 	flashStored         flash = "stored"
 	flashMetadataSaved  flash = "metadata-saved"
@@ -62,6 +63,8 @@ func (f flash) text() string {
 		return "Your webhook is bound. From here on it has custody of your tokens."
 	case flashUnbound:
 		return "The webhook is unbound. What it keeps is still there; this server has forgotten its secret."
+	case flashKeysMade:
+		return "The vault has its new keys. What was revoked opens nothing of it any more."
 	case flashUnlocked:
 		return "The vault is unlocked."
 	case flashStored:

@@ -25,7 +25,7 @@ type pages struct{ byName map[string]*template.Template }
 func loadPages(a *assets, now func() time.Time) (*pages, error) {
 	layout, err := template.New("layout.html").Funcs(template.FuncMap{
 		"asset": a.path, "when": when, "moment": moment, "ago": distances(now), "groups": groups, "query": url.QueryEscape,
-	}).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html")
+	}).ParseFS(templateFiles, "templates/layout.html", "templates/parts*.html")
 	if err != nil {
 		return nil, fmt.Errorf("dashboard: %w", err)
 	}
@@ -36,7 +36,7 @@ func loadPages(a *assets, now func() time.Time) (*pages, error) {
 	p := &pages{byName: map[string]*template.Template{}}
 	for _, entry := range entries {
 		name := entry.Name()
-		if name == "layout.html" || name == "parts.html" {
+		if name == "layout.html" || strings.HasPrefix(name, "parts") {
 			continue
 		}
 		t, err := layout.Clone()

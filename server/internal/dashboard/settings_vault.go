@@ -27,26 +27,37 @@ func (d *Dashboard) vaultRoutes(r routes) {
 	r.page("/settings/lock", d.user(d.lockPage))
 	r.POST("/settings/lock", d.user(d.lock))
 	r.POST("/settings/unlock", d.user(d.unlock))
+	r.POST("/settings/make-keys", d.user(d.makeKeys))
 }
 
 func (d *Dashboard) vaultPage(c *gin.Context, v visitor) error {
 	return d.showVault(c, v, nil, nil)
 }
 
-func (d *Dashboard) showVault(c *gin.Context, v visitor, probes []probeRow, failure *fault.Error) error {
+func (d *Dashboard) showVault(c *gin.Context, v visitor, probes []vaults.Probe, failure *fault.Error) error {
 	type page struct {
-		Vault  vaults.Status
-		Bound  bool
-		Sealed bool
-		Trust  badge
-		Health badge
-		Probes []probeRow
+		Vault   vaults.Status
+		Bound   bool
+		Sealed  bool
+		Host    string
+		Health  badge
+		Probes  []probeRow
+		Summary summary
+		Waiting int // tokens that platform vaults still hold
+		Vaults  []vaultRow
 	}
 	p := page{
-		Vault: v.vault, Bound: bound(v), Sealed: v.vault.Mode == models.ModePlatform, Trust: badge{Look: "sealed", Text: string(vaults.Sealed)}, Probes: probes,
+		Vault: v.vault, Bound: bound(v), Sealed: v.vault.Mode == models.ModePlatform, Probes: showProbes(probes), Summary: summarize(probes),
+	}
+	var err error
+	if p.Vaults, err = d.vaultRows(c, v); err != nil {
+		return err
 	}
 	if p.Bound {
-		p.Health = healthBadge(v.vault.Binding.HealthStatus)
+		p.Host, p.Health = hostOf(v.vault.Binding.URL), healthBadge(v.vault.Binding.HealthStatus)
+		for _, row := range p.Vaults {
+			p.Waiting += row.Tokens
+		}
 	}
 	return d.render(c, statusOf(failure), "settings_vault", view{Title: "Vault", Section: "settings", Page: p, Problem: failure}, &v)
 }
@@ -76,7 +87,7 @@ func (d *Dashboard) check(c *gin.Context, v visitor) error {
 	if v.vault, err = d.deps.Vault.Status(ctx, v.principal); err != nil { // the check has noted the webhook's health
 		return err
 	}
-	return d.showVault(c, v, showProbes(probes), nil)
+	return d.showVault(c, v, probes, nil)
 }
 
 // lockPage says what the kill switch stops, and what it does not.

@@ -164,6 +164,9 @@ func (d *Dashboard) register(c *gin.Context) error {
 		return err
 	}
 	d.deps.Cookies.SetSession(c.Writer, signIn.Token.Reveal(), signIn.ExpiresAt)
+	if next == "/" { // a new account has nothing to show yet
+		next = setupRoot
+	}
 	return seeOther(c, next)
 }
 
