@@ -141,57 +141,97 @@ func (s *Service) create(ctx context.Context, a *models.Account) error {
 	return err
 }
 
-// Login signs an account in. A wrong e-mail and a wrong password answer alike,
-// in the same time: LOGIN_FAILED.
+// Login signs an account in. A wrong e-mail and a wrong password answer alike, in the
+// same time: LOGIN_FAILED. Of an account with a second factor, a code is needed as
+// well: without one, the answer is a SignIn with a Challenge and no token, for
+// LoginCode; a wrong one is LOGIN_FAILED with the field, or RATE_LIMITED.
 func (s *Service) Login(ctx context.Context, in LoginInput, c audit.Client) (SignIn, error) {
+	account, err := s.checkPassword(ctx, in, c)
+	if err != nil {
+		return SignIn{}, err
+	}
+	f, on, err := s.factor(ctx, account.ID)
+	switch {
+	case err != nil:
+		return SignIn{}, err
+	case !on:
+		return s.begin(ctx, account.ID, c, proof{})
+	case in.Code == "":
+		return s.challenge(ctx, account, c)
+	}
+	return s.second(ctx, &f, in.Code, c, nil)
+}
+
+// checkPassword is the account of who knows its password: LOGIN_FAILED.
+func (s *Service) checkPassword(ctx context.Context, in LoginInput, c audit.Client) (models.Account, error) {
 	if in.Email == "" || len(in.Email) > maxEmail {
-		return SignIn{}, fault.Field("email", "Enter the e-mail address of your account.")
+		return models.Account{}, fault.Field("email", "Enter the e-mail address of your account.")
 	}
 	if in.Password == "" || len(in.Password) > maxPassword {
-		return SignIn{}, fault.Field("password", "Enter your password.")
+		return models.Account{}, fault.Field("password", "Enter your password.")
+	}
+	if len(in.Code) > maxCode {
+		return models.Account{}, fault.Field("code", "This is no code of a second factor.")
 	}
 	account, err := s.deps.Store.AccountByEmail(ctx, models.NormalizeEmail(in.Email))
 	if err != nil && !errors.Is(err, models.ErrNotFound) {
-		return SignIn{}, err
+		return models.Account{}, err
 	}
 	matches, err := s.passwords.matches(ctx, account.ID, in.Password, account.PasswordHash)
 	if err != nil {
-		return SignIn{}, err
+		return models.Account{}, err
 	}
 	if !matches {
 		// An unknown e-mail is recorded, under no account, as a wrong password is:
 		// the wait for the record would tell them apart.
 		refused := audit.Event{AccountID: account.ID, Type: audit.SignIn, Source: audit.Direct, Outcome: fault.LoginFailed, Client: c}
 		if err := s.deps.Audit.Record(ctx, refused); err != nil {
-			return SignIn{}, err
+			return models.Account{}, err
 		}
-		return SignIn{}, fault.New(fault.LoginFailed, "E-mail address or password is wrong. Check both and try again.")
+		return models.Account{}, fault.New(fault.LoginFailed, "E-mail address or password is wrong. Check both and try again.")
 	}
+	account.PasswordHash = s.refresh(ctx, account, in.Password)
+	return account, nil
+}
+
+// begin makes a session for an account, and uses up what proved that it may.
+func (s *Service) begin(ctx context.Context, accountID uuid.UUID, c audit.Client, p proof) (SignIn, error) {
 	var issued grants.Issued
-	err = s.deps.Audit.Do(ctx, signInEvent(account.ID, c, ""), func(ctx context.Context) error {
-		issued, err = s.session(ctx, account.ID, c)
-		return err
+	err := s.deps.Audit.Do(ctx, signInEvent(accountID, c, p.detail), func(ctx context.Context) error {
+		return s.deps.Store.InTx(ctx, func(ctx context.Context) (err error) {
+			if p.use != nil {
+				if err := p.use(ctx); err != nil {
+					return err
+				}
+			}
+			issued, err = s.session(ctx, accountID, c)
+			return err
+		})
 	})
 	if err != nil {
 		return SignIn{}, err
 	}
-	s.refresh(ctx, account, in.Password)
 	return signIn(issued), nil
 }
 
 // refresh makes a hash under an older server key anew, now that the password is
-// at hand. That it cannot is no reason to refuse who has just signed in.
-func (s *Service) refresh(ctx context.Context, a models.Account, password string) {
+// at hand, and returns the one that stands. That it cannot is no reason to refuse who
+// knows the password.
+func (s *Service) refresh(ctx context.Context, a models.Account, password string) models.Opaque {
 	if !s.passwords.stale(a.PasswordHash) {
-		return
+		return a.PasswordHash
 	}
 	hash, err := s.passwords.hash(ctx, a.ID, password)
 	if err == nil {
 		err = s.deps.Profiles.ReplacePasswordHash(ctx, a.ID, a.PasswordHash, hash)
 	}
-	if err != nil && !errors.Is(err, models.ErrNotFound) { // another sign-in was faster
-		s.deps.Logger.WarnContext(ctx, "accounts: a password stays under an older server key", "account", a.ID, "error", err)
+	if err != nil {
+		if !errors.Is(err, models.ErrNotFound) { // another sign-in was faster
+			s.deps.Logger.WarnContext(ctx, "accounts: a password stays under an older server key", "account", a.ID, "error", err)
+		}
+		return a.PasswordHash
 	}
+	return hash
 }
 
 // Logout ends the session that p signed in with; with the last grant that opens a

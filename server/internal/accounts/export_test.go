@@ -21,3 +21,9 @@ func (s *Service) OnDerivation(quick bool, told func(passes, memory uint32, thre
 		return argon(password, salt, passes, memory, threads, size)
 	}
 }
+
+// What limits guessing.
+const (
+	MaxTries  = maxTries
+	TryWindow = tryWindow
+)

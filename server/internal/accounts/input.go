@@ -16,6 +16,7 @@ const (
 	minPassword    = 10  // characters
 	maxPassword    = 1024
 	maxDisplayName = 100 // characters
+	maxCode        = 64  // bytes, of a second factor or a recovery code, spaces and dashes included
 )
 
 // normalize checks the input and brings it to its stored form.

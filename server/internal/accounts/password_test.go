@@ -32,6 +32,15 @@ func (s oneAccount) AccountByEmail(_ context.Context, email string) (models.Acco
 	return s.account, nil
 }
 
+func (oneAccount) InTx(ctx context.Context, do func(ctx context.Context) error) error { return do(ctx) }
+
+// noFactors has none.
+type noFactors struct{ accounts.Factors }
+
+func (noFactors) SecondFactor(context.Context, uuid.UUID) (models.SecondFactor, error) {
+	return models.SecondFactor{}, models.ErrNotFound
+}
+
 // An allRecord takes and does everything.
 type allRecord struct{}
 
@@ -72,7 +81,7 @@ func withHashOf(t *testing.T, id uuid.UUID, hash string) *accounts.Service {
 		account.PasswordHash = models.Opaque(hash)
 	}
 	s, err := accounts.New(accounts.Deps{
-		Store: oneAccount{account: account}, Keys: parse(t, knownRing), Grants: noGrants{}, Audit: allRecord{}, Random: rand.Reader,
+		Store: oneAccount{account: account}, Keys: parse(t, knownRing), Factors: noFactors{}, Grants: noGrants{}, Audit: allRecord{}, Random: rand.Reader,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -64,6 +64,44 @@ func TestHeadAndOptionsAnswerSensibly(t *testing.T) {
 	wantRefusal(t, "unknown", d.call(t, "GET", "/api/unheard-of", "", d.user()...), 404, fault.NotFound, "")
 }
 
+func TestSigningInWithASecondFactorTakesItsCodeAlong(t *testing.T) {
+	t.Parallel()
+	d := open(t, apitest.Load(t))
+	d.guarded = true
+	got := d.call(t, "POST", "/api/auth/login", `{"email":"a@b.example","password":"x"}`)
+	wantRefusal(t, "without the code", got, 401, fault.LoginFailed, "code")
+	if got.header.Get("Set-Cookie") != "" || strings.Contains(got.body, "sealed") {
+		t.Errorf("without the code: cookie %q, body %s, want no session and no challenge", got.header.Get("Set-Cookie"), got.body)
+	}
+	d.take()
+	got = d.call(t, "POST", "/api/auth/login", `{"email":"a@b.example","password":"x","code":"123 456"}`)
+	if calls := d.take(); got.status != 200 || calls != "Login a@b.example123 456" || !strings.HasPrefix(got.header.Get("Set-Cookie"), "tv_session=") {
+		t.Errorf("with the code: %d, called %q, want a session", got.status, calls)
+	}
+}
+
+func TestAnAccountIsChangedByItsOwnerAlone(t *testing.T) {
+	t.Parallel()
+	d := open(t, apitest.Load(t))
+	for _, tt := range []struct{ method, path, body string }{
+		{"PATCH", "/api/account", `{"displayName":"A"}`}, {"POST", "/api/account/password", `{"currentPassword":"x","newPassword":"0123456789"}`},
+	} {
+		what := tt.method + " " + tt.path
+		wantRefusal(t, what+" with an API key", d.call(t, tt.method, tt.path, tt.body, d.key()...), 401, fault.InvalidKey, "")
+		wantRefusal(t, what+" by an agent", d.call(t, tt.method, tt.path, tt.body, d.agent()...), 401, fault.InvalidKey, "")
+		wantRefusal(t, what+" by nobody", d.call(t, tt.method, tt.path, tt.body), 401, fault.SignInRequired, "")
+		if calls := d.take(); calls != "" {
+			t.Errorf("%s: called %q, want nothing called", what, calls)
+		}
+		for code, status := range map[fault.Code]int{fault.InvalidRequest: 400, fault.Conflict: 409, fault.RateLimited: 429} {
+			d.err = fault.New(code, "Refused.")
+			wantRefusal(t, what, d.call(t, tt.method, tt.path, tt.body, d.user()...), status, code, "")
+		}
+		d.err = nil
+		d.take()
+	}
+}
+
 func TestSigningInSetsTheCookieAndSigningOutEndsIt(t *testing.T) {
 	t.Parallel()
 	d := open(t, apitest.Load(t))

@@ -36,8 +36,10 @@ type Authenticator interface {
 	Authenticate(ctx context.Context, token string, kinds ...models.GrantKind) (grants.Principal, error)
 }
 
-// Accounts registers people and signs them in and out.
+// Accounts registers people, signs them in and out, and changes what they are known by.
 type Accounts interface {
+	UpdateProfile(ctx context.Context, p grants.Principal, client audit.Client, in accounts.ProfileInput) (models.Account, error)
+	ChangePassword(ctx context.Context, p grants.Principal, client audit.Client, in accounts.PasswordInput) error
 	Register(ctx context.Context, in accounts.RegisterInput, client audit.Client) (accounts.SignIn, error)
 	Login(ctx context.Context, in accounts.LoginInput, client audit.Client) (accounts.SignIn, error)
 	Logout(ctx context.Context, p grants.Principal, client audit.Client) error
@@ -208,6 +210,9 @@ func (a *API) Routes(r gin.IRoutes) {
 	r.POST("/api/auth/register", web.JSON(a.register))
 	r.POST("/api/auth/login", web.JSON(a.login))
 	r.POST("/api/auth/logout", web.JSON(a.logout))
+
+	r.PATCH("/api/account", a.owner(a.updateProfile))
+	r.POST("/api/account/password", a.owner(a.changePassword))
 
 	get("/api/tokens", a.user(grants.TokensRead, a.listTokens))
 	r.POST("/api/tokens", a.user(grants.TokensWrite, a.putToken))

@@ -87,7 +87,7 @@ func (a *API) register(c *gin.Context) error {
 		return err
 	}
 	if err := first(
-		web.CheckText("email", in.Email, maxName), web.CheckText("displayName", in.DisplayName, maxName), checkPassword(in.Password),
+		web.CheckText("email", in.Email, maxName), web.CheckText("displayName", in.DisplayName, maxName), checkPassword("password", in.Password),
 	); err != nil {
 		return err
 	}
@@ -103,15 +103,19 @@ func (a *API) login(c *gin.Context) error {
 	if err := web.ReadJSON(c, &in, web.RefuseUnknown); err != nil {
 		return err
 	}
-	if err := first(web.CheckText("email", in.Email, maxName), checkPassword(in.Password)); err != nil {
+	if err := first(
+		web.CheckText("email", in.Email, maxName), checkPassword("password", in.Password), web.CheckText("code", in.Code, maxName),
+	); err != nil {
 		return err
 	}
-	if in.Code != "" {
-		return fault.Field("code", "This version has no second factor: leave the code out.")
-	}
-	signIn, err := a.deps.Accounts.Login(c.Request.Context(), accounts.LoginInput{Email: in.Email, Password: in.Password}, client(c))
+	signIn, err := a.deps.Accounts.Login(c.Request.Context(), accounts.LoginInput(in), client(c))
 	if err != nil {
 		return err
+	}
+	if signIn.Challenge != "" { // pages go on with it; here the code comes along
+		needed := fault.New(fault.LoginFailed, "This account has a second factor. Send its current code, or a recovery code, as well.")
+		needed.Field = "code"
+		return needed
 	}
 	return a.signedIn(c, http.StatusOK, signIn)
 }

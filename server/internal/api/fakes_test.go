@@ -45,6 +45,7 @@ var (
 // services stands for all services: it writes down who called what, and
 // answers with what its fields say.
 type services struct {
+	guarded                          bool // the account has a second factor
 	session, agentKey, apiKey, next1 grants.Token
 
 	mu    sync.Mutex
@@ -186,7 +187,25 @@ func (s *services) Register(_ context.Context, in accounts.RegisterInput, _ audi
 }
 
 func (s *services) Login(_ context.Context, in accounts.LoginInput, _ audit.Client) (accounts.SignIn, error) {
-	return s.signIn(), s.called("Login %s", in.Email)
+	if s.guarded && in.Code == "" {
+		return accounts.SignIn{AccountID: account, Challenge: "sealed"}, s.called("Login %s", in.Email)
+	}
+	return s.signIn(), s.called("Login %s%s", in.Email, in.Code)
+}
+
+func (s *services) UpdateProfile(_ context.Context, _ grants.Principal, _ audit.Client, in accounts.ProfileInput) (models.Account, error) {
+	name, email := "-", "-"
+	if in.DisplayName != nil {
+		name = *in.DisplayName
+	}
+	if in.Email != nil {
+		email = *in.Email
+	}
+	return models.Account{ID: account, Email: "a@b.example", DisplayName: "A", CreatedAt: at}, s.called("UpdateProfile %s %s %s", name, email, in.CurrentPassword)
+}
+
+func (s *services) ChangePassword(_ context.Context, _ grants.Principal, _ audit.Client, in accounts.PasswordInput) error {
+	return s.called("ChangePassword %s %s", in.CurrentPassword, in.NewPassword)
 }
 
 func (s *services) Logout(_ context.Context, p grants.Principal, _ audit.Client) error {

@@ -37,9 +37,9 @@ func first(errs ...error) error {
 }
 
 // checkPassword limits a password's size alone: any character may be in it.
-func checkPassword(password string) error {
+func checkPassword(field, password string) error {
 	if len(password) > maxPassword {
-		return fault.Field("password", "The password is longer than %d bytes.", maxPassword)
+		return fault.Field(field, "The password is longer than %d bytes.", maxPassword)
 	}
 	return nil
 }

@@ -42,7 +42,15 @@ func TestMalformedRequestsAreRefusedBeforeAnyServiceIsCalled(t *testing.T) {
 		{"POST", "/api/auth/register", `{"email":"a","password":"` + huge + `"}`, "password"},
 		{"POST", "/api/auth/register", `{"email":"a","displayName":"` + huge + `"}`, "displayName"},
 		{"POST", "/api/auth/login", `{"mail":"a"}`, "mail"},
-		{"POST", "/api/auth/login", `{"email":"a","password":"b","code":"123456"}`, "code"},
+		{"POST", "/api/auth/login", `{"email":"a","password":"b","code":"1\u0000"}`, "code"},
+		{"PATCH", "/api/account", `{"name":"a"}`, "name"},
+		{"PATCH", "/api/account", `{"displayName":"` + huge + `"}`, "displayName"},
+		{"PATCH", "/api/account", `{"email":"a\u0000b"}`, "email"},
+		{"PATCH", "/api/account", `{"email":7}`, "email"},
+		{"PATCH", "/api/account", `{"email":"a","currentPassword":"` + huge + `"}`, "currentPassword"},
+		{"POST", "/api/account/password", `{"currentPassword":"` + huge + `","newPassword":"b"}`, "currentPassword"},
+		{"POST", "/api/account/password", `{"currentPassword":"b","newPassword":"` + huge + `"}`, "newPassword"},
+		{"POST", "/api/account/password", `{"password":"b"}`, "password"},
 		{"POST", "/api/auth/login", `{"email":"a\nb","password":"b"}`, "email"},
 		{"POST", "/api/auth/login", `{"email":"a"`, ""},
 		{"POST", "/api/auth/login", `{}{}`, ""},
@@ -160,7 +168,7 @@ func TestEveryBodyNeedsItsContentTypeAndItsLimit(t *testing.T) {
 	d := open(t, apitest.Load(t))
 	id := agentID.String()
 	for _, tt := range []struct{ method, path string }{
-		{"POST", "/api/auth/register"}, {"POST", "/api/auth/login"}, {"PATCH", "/api/tokens/a/metadata"}, {"DELETE", "/api/tokens/bulk"},
+		{"POST", "/api/auth/register"}, {"POST", "/api/auth/login"}, {"PATCH", "/api/account"}, {"POST", "/api/account/password"}, {"PATCH", "/api/tokens/a/metadata"}, {"DELETE", "/api/tokens/bulk"},
 		{"POST", "/api/tokens/superseded/" + id + "/restore"}, {"POST", "/api/keys"}, {"PATCH", "/api/grants/" + id},
 		{"POST", "/api/agents"}, {"PATCH", "/api/agents/" + id}, {"DELETE", "/api/agents/bulk"}, {"POST", "/api/agents/" + id + "/grants"},
 		{"POST", "/api/vault/webhook-bind"}, {"POST", "/api/vault/store-ticket"}, {"POST", "/api/vault/credential-ticket"}, {"POST", "/api/vault/sync"},
