@@ -131,3 +131,9 @@ func (o *output) String() string {
 	defer o.mu.Unlock()
 	return o.text.String()
 }
+
+// last is the end of it, of about so many bytes.
+func (o *output) last(bytes int) string {
+	text := o.String()
+	return text[max(0, len(text)-bytes):]
+}

@@ -44,6 +44,10 @@
 		return named(all(within, selector), of, where);
 	};
 
+	const outline = e => e ? `<${e.localName}${e.id ? "#" + e.id : ""}> ${squeeze(labels(e)[0] ?? e.textContent).slice(0, 50)}` : "nothing";
+	const ring = e => [e, e.nextElementSibling, e.parentElement, ...(e.labels ?? [])].filter(Boolean).map(x => { const s = getComputedStyle(x);
+		return [s.outlineStyle === "none" || parseFloat(s.outlineWidth) === 0 ? "" : s.outline, s.boxShadow].join(); }).join(";");
+
 	return {
 		// point is where a click hits the element, once nothing moves it or lies over it.
 		async point(within, where) {
@@ -89,6 +93,29 @@
 			const root = part(within);
 			if (!root) return { why: `nothing matches ${within}` };
 			return { value: (root === document ? document.body : root)?.innerText ?? "" };
+		},
+		// begin lists the controls that Tab should reach, and moves the keyboard above the first. Of a group of radio
+		// buttons it reaches one.
+		begin() {
+			const radios = new Map();
+			const reachable = [...document.querySelectorAll("a[href], area[href], button, input, select, textarea, summary, iframe, audio[controls], video[controls], [tabindex]")]
+				.filter(e => e.tabIndex >= 0 && !e.matches(":disabled, [type=hidden]") && visible(e) && !e.closest("[inert]"))
+				.filter(e => e.localName !== "summary" || e === e.parentElement.querySelector(":scope > summary"));
+			for (const r of reachable) if (r.type === "radio" && (r.checked || !radios.has(r.form?.id + r.name))) radios.set(r.form?.id + r.name, r);
+			globalThis.reachable = reachable.filter(e => e.type !== "radio" || radios.get(e.form?.id + e.name) === e);
+			const top = document.documentElement;
+			top.tabIndex = -1;
+			top.focus({ preventScroll: true });
+			top.removeAttribute("tabindex");
+			globalThis.resting = globalThis.reachable.map(ring);
+			return globalThis.reachable.map(outline);
+		},
+		// focused tells which of them has the keyboard, and whether its ring, or that of what stands for it, is other
+		// than at rest.
+		focused() {
+			const element = document.activeElement;
+			const index = globalThis.reachable.indexOf(element);
+			return { index, name: outline(element), visible: index >= 0 && ring(element) !== globalThis.resting[index] };
 		},
 		count(within, selector) { return all(within, selector).filter(visible).length; },
 		attribute(within, selector, name) {

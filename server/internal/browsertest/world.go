@@ -96,7 +96,7 @@ func (w *World) serve(database string, options []func(*config.Config)) {
 				w.t.Errorf("the server ended with %v, want nil", err)
 			}
 			if w.t.Failed() {
-				w.t.Logf("the server said:\n%s", said)
+				w.t.Logf("the server said at last:\n%s", said.last(4<<10))
 			}
 		})
 	})
