@@ -2,113 +2,157 @@ package dashboard
 
 import (
 	"context"
-	"net/http"
 	"net/url"
-	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 
+	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/fault"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
-	"github.com/tvzero/tokenvault/server/internal/web"
 )
 
 // Record reads the audit record.
 type Record interface {
 	List(ctx context.Context, accountID uuid.UUID, filter audit.Filter) (audit.Page, error)
+	Series(ctx context.Context, accountID uuid.UUID, filter audit.SeriesFilter) ([]audit.Point, error)
 }
 
 func (d *Dashboard) auditRoutes(r routes) {
 	r.page("/audit", d.user(d.auditPage))
 }
 
-type eventRow struct {
-	At      time.Time
-	Type    string
-	Outcome badge
-	Service string
-	Agent   string // its name; its id if the agent is gone
-	AgentID string
-	Source  string
-	Address string
-	Client  string
-	Detail  string
+const (
+	auditPageRows = 50
+	maxOffered    = 1000 // agents and tokens that the filter offers, and events link to
+)
+
+// auditView is what the page shows.
+type auditView struct {
+	Form     auditForm
+	Types    []eventKind
+	Sources  []sourceKind
+	Agents   []models.Agent
+	Services []string
+	Periods  []link
+	Charts   []chart
+	Events   []eventRow
+	Shown    string // what the list is of, in words
+	Older    string
+	Newest   string // where the newest page is; empty: this is it
+	CSV      string
+	JSON     string
 }
 
-// eventTypes are what the page's filter offers.
-func eventTypes() []audit.EventType {
-	return []audit.EventType{
-		audit.Release, audit.Refusal, audit.TicketIssued, audit.Reveal, audit.Store, audit.Delete, audit.Refresh,
-		audit.GrantGiven, audit.GrantRevoked, audit.AgentChanged, audit.KeyChanged, audit.SignIn, audit.Bind, audit.Lock, audit.Link,
-	}
+// A link is one of several ways to see a page.
+type link struct {
+	Text    string
+	URL     string
+	Current bool
 }
 
 func (d *Dashboard) auditPage(c *gin.Context, v visitor) error {
-	type page struct {
-		Events  []eventRow
-		Types   []audit.EventType
-		Service string
-		Type    audit.EventType
-		Older   string
-		CSV     string
-		Cursor  bool
-	}
-	f := audit.Filter{Service: c.Query("service"), Type: audit.EventType(c.Query("type")), Cursor: c.Query("cursor"), Limit: 100}
-	for name, value := range map[string]string{"service": f.Service, "cursor": f.Cursor} {
-		if err := web.CheckText(name, value, 512); err != nil {
-			return err
-		}
-	}
-	if f.Type != "" && !slices.Contains(eventTypes(), f.Type) {
-		return fault.Field("type", "The record has no such kind of event.")
-	}
-	ctx := c.Request.Context()
-	list, err := d.deps.Audit.List(ctx, v.principal.AccountID, f)
+	ctx, now := c.Request.Context(), d.deps.Now()
+	form, failure := readAuditForm(c.Request.URL.Query(), now)
+	p := auditView{Form: form, Types: eventKinds(), Sources: sourceKinds(), Periods: form.periods()}
+	agents, _, err := d.deps.Agents.List(ctx, v.principal, vaults.Page{Limit: maxOffered})
 	if err != nil {
 		return err
 	}
-	agents, _, err := d.deps.Agents.List(ctx, v.principal, vaults.Page{Limit: 1000})
+	tokens, _, err := d.deps.Tokens.Tokens(ctx, v.principal, vaults.Page{Limit: maxOffered})
 	if err != nil {
 		return err
 	}
-	names := map[uuid.UUID]string{}
-	for _, a := range agents {
-		names[a.ID] = a.Name
+	p.Agents = agents
+	for _, t := range tokens {
+		p.Services = append(p.Services, t.Token.ServiceName)
 	}
-	p := page{Types: eventTypes(), Service: f.Service, Type: f.Type, Cursor: f.Cursor != ""}
-	for _, e := range list.Events {
-		row := eventRow{
-			At: e.At, Type: e.EventType, Service: e.ServiceName, Source: e.Source, Address: e.Address, Client: e.Client, Detail: e.Detail,
-			Outcome: badge{Look: "good", Text: e.Outcome},
-		}
-		if e.Outcome != audit.OutcomeOK {
-			row.Outcome.Look = "warn"
-		}
-		if e.AgentID != nil {
-			row.AgentID = e.AgentID.String()
-			if row.Agent = names[*e.AgentID]; row.Agent == "" {
-				row.Agent, row.AgentID = row.AgentID, ""
-			}
-		}
-		p.Events = append(p.Events, row)
+	if failure == nil {
+		failure, err = d.auditList(ctx, v, &p, now)
 	}
-	if list.NextCursor != "" {
-		p.Older = "/audit?" + values("cursor", list.NextCursor, "service", f.Service, "type", string(f.Type))
+	if err != nil {
+		return err
 	}
-	p.CSV = "/api/tokens/audit-log?" + values("format", "csv", "serviceName", f.Service, "eventType", string(f.Type))
-	return d.render(c, http.StatusOK, "audit", view{Title: "Audit record", Section: "audit", Page: p}, &v)
+	return d.render(c, statusOf(failure), "audit", view{Title: "Audit record", Section: "audit", Page: p, Problem: failure}, &v)
 }
 
-// values encodes those pairs whose value is not empty.
-func values(pairs ...string) string {
-	out := url.Values{}
-	for i := 0; i+1 < len(pairs); i += 2 {
-		if pairs[i+1] != "" {
-			out.Set(pairs[i], pairs[i+1])
+// auditList fills in what the filter chooses; a failure is for the person to mend.
+func (d *Dashboard) auditList(ctx context.Context, v visitor, p *auditView, now time.Time) (*fault.Error, error) {
+	list, err := d.deps.Audit.List(ctx, v.principal.AccountID, p.Form.filter)
+	if err != nil {
+		if failure, ok := mendable(err); ok {
+			return failure, nil
+		}
+		return nil, err
+	}
+	p.Events = rowsOf(list.Events, p.Agents, p.Services)
+	p.links(p.Form, list.NextCursor)
+	p.Charts, err = d.auditCharts(ctx, v.principal.AccountID, p.Form, now)
+	return nil, err
+}
+
+// links are where the rest of what the filter chooses is.
+func (p *auditView) links(f auditForm, next string) {
+	p.Shown = f.words(p.Agents)
+	if next != "" {
+		older := f.query()
+		older.Set("cursor", next)
+		p.Older = "/audit?" + older.Encode()
+	}
+	if f.filter.Cursor != "" {
+		p.Newest = withQuery("/audit", f.query())
+	}
+	file := url.Values{}
+	for name, value := range map[string]string{
+		"serviceName": f.Service, "agentId": f.Agent, "eventType": f.Type, "source": f.Source, "outcome": f.Outcome,
+		"since": rfc3339(f.filter.Since), "until": rfc3339(f.filter.Until),
+	} {
+		if value != "" {
+			file.Set(name, value)
 		}
 	}
-	return out.Encode()
+	file.Set("format", "csv")
+	p.CSV = "/api/tokens/audit-log?" + file.Encode()
+	file.Set("format", "json")
+	file.Set("download", "true")
+	p.JSON = "/api/tokens/audit-log?" + file.Encode()
+}
+
+func rfc3339(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+func withQuery(path string, query url.Values) string {
+	if len(query) == 0 {
+		return path
+	}
+	return path + "?" + query.Encode()
+}
+
+// auditCharts are of the token and agent that the filter chooses, over its time.
+func (d *Dashboard) auditCharts(ctx context.Context, accountID uuid.UUID, f auditForm, now time.Time) ([]chart, error) {
+	over := f.span(now)
+	points, err := d.deps.Audit.Series(ctx, accountID, audit.SeriesFilter{
+		Service: f.filter.Service, AgentID: f.filter.AgentID, Since: over.since, Until: over.until, Bucket: over.step,
+	})
+	if err != nil {
+		return nil, err
+	}
+	releases := newChart("releases", "Releases and refusals", over,
+		series{"Released", "good", "release", "releases"}, series{"Refused", "bad", "refusal", "refusals"})
+	refreshes := newChart("refreshes", "Refreshes", over,
+		series{"Renewed", "good", "renewal", "renewals"}, series{"Tried again later", "warn", "failure that is tried again", "failures that are tried again"},
+		series{"Needs you", "bad", "failure until you connect again", "failures until you connect again"})
+	for _, p := range points {
+		releases.add(p.At, p.Releases, p.Refusals)
+		refreshes.add(p.At, p.Refreshed, p.RefreshFailed, p.Reauthorize)
+	}
+	releases.summarize("No agent asked for anything", over)
+	refreshes.summarize("Nothing was refreshed", over)
+	return []chart{releases, refreshes}, nil
 }
