@@ -79,7 +79,7 @@ func TestSessionsAndKeysAreShownWithTheirVaults(t *testing.T) {
 		}
 	}
 	d.escrows = nil
-	if body := d.get(t, "/grants").body; strings.Count(body, "Share vault…") != 1 || !strings.Contains(body, "/grants/"+otherID.String()+"/share-vault") {
+	if body := d.get(t, "/grants").body; strings.Count(body, ">Share vault…<") != 1 || !strings.Contains(body, "/grants/"+otherID.String()+"/share-vault") {
 		t.Error("the vault can be shared with others than the one session that opens another")
 	}
 	d.bind()
