@@ -175,7 +175,7 @@ func TestAnAgentKeyIsShownOnceAndNeverKept(t *testing.T) {
 	if got.status != http.StatusCreated || !strings.Contains(got.body, "<code>"+key+"</code>") || got.header.Get("Cache-Control") != "no-store" {
 		t.Errorf("a new agent: %d, Cache-Control %q; want 201 with the key, kept nowhere", got.status, got.header.Get("Cache-Control"))
 	}
-	if !strings.Contains(got.body, "http://127.0.0.1:8000/api/agents/credentials?service=") {
+	if !strings.Contains(got.body, "&#39;http://127.0.0.1:8000/api/agents/credentials&#39;") {
 		t.Error("the page of a new key shows no command line")
 	}
 	if strings.Contains(strings.Join(got.header.Values("Set-Cookie"), ""), key) || got.header.Get("Location") != "" {
