@@ -105,7 +105,7 @@ func (d *Dashboard) newTokenPage(c *gin.Context, v visitor) error {
 		form.Set("replace", "on")
 		form.Set("displayName", token.Token.DisplayName)
 		form.Set("tags", strings.Join(token.Token.Tags, ", "))
-		if form.Get("type") == "" {
+		if _, asked := c.GetQuery("type"); !asked {
 			form.Set("type", token.Token.TokenType)
 		}
 	}

@@ -254,7 +254,7 @@ function onStep(step, state, status) {
   item.dataset.state = state;
   const words = { begun: "under way…", failed: "failed", done: `${status}, ${clock.format(new Date())}` };
   item.querySelector(".said").textContent = words[state];
-  if (state === "begun") say("plain", progress[step]);
+  if (state === "begun") say("info", progress[step]);
   if (step === "store") live.textContent = state === "begun" ? progress.store : state === "done" ? `The secret was sent to ${host}, and nowhere else. It answered ${status}.` : `${host} has not taken it. What you entered is still in this page.`;
 }
 

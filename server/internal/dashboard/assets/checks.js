@@ -37,7 +37,7 @@ export function makeChecks({ recognise, pem, totp }, { type, keeper, now = Date.
 
   function certificate(text, others) {
     const read = pem.certificate(text);
-    const notes = [{ look: "plain", text: `For ${read.subject}, issued by ${read.issuer || "nobody named"}; ${read.key}${read.count > 1 ? `; with ${read.count - 1} more behind it` : ""}.` }];
+    const notes = [{ look: "info", text: `For ${read.subject}, issued by ${read.issuer || "nobody named"}; ${read.key}${read.count > 1 ? `; with ${read.count - 1} more behind it` : ""}.` }];
     notes.push(validity(read));
     return { notes, suggest: { service: serviceName(read.subject) }, others: others ? ["privateKeyData"] : [] };
   }
@@ -51,8 +51,8 @@ export function makeChecks({ recognise, pem, totp }, { type, keeper, now = Date.
 
   async function key(text, others) {
     const read = await pem.privateKey(text);
-    if (read.encrypted) return { notes: [{ look: "plain", text: "It is encrypted: whether it is the certificate's own cannot be told. Whoever uses it needs its passphrase." }] };
-    const notes = [{ look: "plain", text: `${read.kind}.` }];
+    if (read.encrypted) return { notes: [{ look: "info", text: "It is encrypted: whether it is the certificate's own cannot be told. Whoever uses it needs its passphrase." }] };
+    const notes = [{ look: "info", text: `${read.kind}.` }];
     let owner = null;
     try {
       owner = others.certificateData ? pem.certificate(others.certificateData).public : null;
@@ -63,7 +63,7 @@ export function makeChecks({ recognise, pem, totp }, { type, keeper, now = Date.
       return { error: "It is not the private key of the certificate above. Use the two that belong together.", notes };
     }
     if (owner && read.public) notes.push({ look: "good", text: "It is the certificate's own." });
-    else if (others.certificateData) notes.push({ look: "plain", text: "Whether it is the certificate's own cannot be told here; it is checked where it is stored." });
+    else if (others.certificateData) notes.push({ look: "info", text: "Whether it is the certificate's own cannot be told here; it is checked where it is stored." });
     return { notes };
   }
 
@@ -72,7 +72,7 @@ export function makeChecks({ recognise, pem, totp }, { type, keeper, now = Date.
     const line = [read.kind, read.comment && `“${read.comment}”`, read.fingerprint].filter(Boolean).join(", ");
     return { notes: [
       ...(line ? [{ look: "good", text: `${line}.` }] : []),
-      { look: "plain", text: read.encrypted ? "It has a passphrase: whoever uses it needs that as well." : "It has no passphrase: whoever gets it can use it." },
+      { look: "info", text: read.encrypted ? "It has a passphrase: whoever uses it needs that as well." : "It has no passphrase: whoever gets it can use it." },
     ] };
   }
 

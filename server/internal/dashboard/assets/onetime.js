@@ -68,7 +68,7 @@ export function startQR(box, take, read = globalThis.jsQR) {
   };
   const open = async (file) => {
     stop();
-    say("plain", "Reading the picture…");
+    say("info", "Reading the picture…");
     try {
       await use(await readPicture(file, read));
     } catch (problem) {
@@ -103,7 +103,7 @@ export function startQR(box, take, read = globalThis.jsQR) {
       say("bad", "Browsers give the camera only to pages that came by https. Choose a picture.");
       return;
     }
-    say("plain", "Waiting for the camera…");
+    say("info", "Waiting for the camera…");
     try {
       stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 1280 } }, audio: false });
     } catch (problem) {
@@ -113,7 +113,7 @@ export function startQR(box, take, read = globalThis.jsQR) {
     video.srcObject = stream;
     part("view").hidden = false;
     part("camera").hidden = true;
-    say("plain", "Hold the QR code before the camera.");
+    say("info", "Hold the QR code before the camera.");
     await video.play().catch(() => {});
     look();
   }
@@ -121,7 +121,7 @@ export function startQR(box, take, read = globalThis.jsQR) {
   part("camera").addEventListener("click", start);
   part("stop").addEventListener("click", () => {
     stop();
-    say("plain", "");
+    say("info", "");
     part("camera").focus();
   });
   part("file").addEventListener("change", (event) => {

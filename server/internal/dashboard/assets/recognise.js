@@ -155,19 +155,19 @@ const called = {
 const tokens = ["PlainText", "OAuth", "JWT", "Bearer", "OpenIDConnect"];
 
 // advise says, of a text for a type, what is recognized and what does not fit:
-// [{look, text}], look being "good", "warn" or "plain". keeper is who keeps it.
+// [{look, text}], look being "good", "warn" or "info". keeper is who keeps it.
 export function advise(type, text, keeper) {
   const found = recognise(text);
   const notes = [];
   const note = (look, line) => notes.push({ look, text: line });
   if (found !== null) {
     const facts = found.facts.map(([name, value]) => `${name}: ${value}`).join(", ");
-    note("plain", `Recognized: ${found.name}${facts ? ` (${facts})` : ""}.`);
+    note("info", `Recognized: ${found.name}${facts ? ` (${facts})` : ""}.`);
     if (found.warning) note("warn", found.warning);
   }
   if (type === "RawCredential") adviseRaw(found, keeper, note);
   else if (tokens.includes(type)) adviseToken(type, text.trim(), found, note);
-  if (found?.expires) note(found.expires < new Date() ? "warn" : "plain", found.expires < new Date() ? "It has expired." : "Its expiry is read from it.");
+  if (found?.expires) note(found.expires < new Date() ? "warn" : "info", found.expires < new Date() ? "It has expired." : "Its expiry is read from it.");
   return notes;
 }
 
