@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ const atOnce = 2
 // A chromium is a running browser.
 type chromium struct {
 	ctx    context.Context // of its first, blank tab; other tabs are made from it
+	folder string          // with the film of its camera
 	turns  chan struct{}
 	cancel func()
 }
@@ -70,6 +72,10 @@ func start() (*chromium, error) {
 	if err != nil {
 		return nil, err
 	}
+	folder, err := os.MkdirTemp("", "browsertest")
+	if err != nil {
+		return nil, err
+	}
 	said := &output{}
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(path), chromedp.CombinedOutput(said),
@@ -78,6 +84,7 @@ func start() (*chromium, error) {
 		// "test" are other sites for tests of attacks.
 		chromedp.Flag("host-resolver-rules", "MAP *.test 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1"),
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("no-pings", true),
+		chromedp.Flag("use-fake-device-for-media-stream", true), chromedp.Flag("use-file-for-fake-video-capture", filepath.Join(folder, cameraFile)),
 		chromedp.Flag("lang", "en-GB"), chromedp.Env("TZ=UTC", "LANGUAGE=en", "LANG=en_GB.UTF-8"),
 	)
 	root, stop := chromedp.NewExecAllocator(context.Background(), options...)
@@ -85,13 +92,15 @@ func start() (*chromium, error) {
 	if err := chromedp.Do(ctx); err != nil {
 		cancel()
 		stop()
+		_ = os.RemoveAll(folder)
 		return nil, fmt.Errorf("%s does not start: %w\n%s", path, err, said)
 	}
-	return &chromium{ctx: ctx, turns: make(chan struct{}, atOnce), cancel: func() {
+	return &chromium{ctx: ctx, folder: folder, turns: make(chan struct{}, atOnce), cancel: func() {
 		ending, done := context.WithTimeout(ctx, 10*time.Second)
 		defer done()
 		_ = chromedp.Cancel(ending)
 		stop()
+		_ = os.RemoveAll(folder)
 	}}, nil
 }
 

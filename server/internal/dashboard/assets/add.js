@@ -303,6 +303,7 @@ form.addEventListener("submit", async (event) => {
     if (!(await ready())) return;
     if (webhook) await store();
     else {
+      await new Promise((done) => { setTimeout(done); }); // a form is not sent while it is being sent
       checked = sent = true;
       live.textContent = "Sending it to this server…";
       form.requestSubmit(send);
