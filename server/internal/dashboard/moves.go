@@ -3,6 +3,7 @@ package dashboard
 import (
 	"context"
 	"net/http"
+	"strconv"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
@@ -66,14 +67,21 @@ func (d *Dashboard) waiting(c *gin.Context, v visitor) (int, error) {
 }
 
 func (d *Dashboard) movePage(c *gin.Context, v visitor) error {
-	return d.showMove(c, v, nil, nil)
+	return d.showMove(c, v, 0, nil, nil)
 }
 
-func (d *Dashboard) showMove(c *gin.Context, v visitor, done *vaults.Moving, failure *fault.Error) error {
+// maxMoves bounds what a form may say of how much there was to move.
+const maxMoves = 1_000_000
+
+// showMove shows what waits, and how far moving has come: total is how many tokens
+// this session's vault held when it began, 0 if it has not begun.
+func (d *Dashboard) showMove(c *gin.Context, v visitor, total int, done *vaults.Moving, failure *fault.Error) error {
 	type page struct {
 		Host    string
 		Waiting []waitingVault
-		Own     bool
+		Own     int // tokens that this session could move
+		Total   int
+		Gone    int // of Total
 		Done    *vaults.Moving
 		Next    string // where to go on; "": everything was tried
 	}
@@ -87,10 +95,14 @@ func (d *Dashboard) showMove(c *gin.Context, v visitor, done *vaults.Moving, fai
 	p := page{Host: hostOf(v.vault.Binding.URL), Done: done}
 	for i, w := range list {
 		row := showWaiting(w, v, vaultLook(i))
-		p.Own = p.Own || row.Own
+		if row.Own {
+			p.Own = len(w.Tokens)
+		}
 		p.Waiting = append(p.Waiting, row)
 	}
-	if done != nil && done.Next != uuid.Nil {
+	p.Total = max(total, p.Own)
+	p.Gone = p.Total - p.Own
+	if done != nil && done.Next != uuid.Nil && failure == nil { // what fails is not tried again by itself
 		p.Next = done.Next.String()
 	}
 	return d.render(c, statusOf(failure), "move", view{Title: "Move to your webhook", Section: "settings", Page: p, Problem: failure}, &v)
@@ -109,15 +121,21 @@ func (d *Dashboard) move(c *gin.Context, v visitor) error {
 			return fault.Field("after", "The form does not say where to go on. Start again.")
 		}
 	}
+	total := 0
+	if text := form.Get("total"); text != "" {
+		if total, err = strconv.Atoi(text); err != nil || total < 0 || total > maxMoves {
+			return fault.Field("total", "The form does not say how much there is to move. Start again.")
+		}
+	}
 	done, err := d.deps.Moves.Move(c.Request.Context(), v.principal, client(c), after)
 	if err == nil {
-		return d.showMove(c, v, &done, nil)
+		return d.showMove(c, v, total, &done, nil)
 	}
 	failure, ok := mendable(err)
 	if !ok {
 		return err
 	}
-	return d.showMove(c, v, &done, failure)
+	return d.showMove(c, v, total, &done, failure)
 }
 
 func (d *Dashboard) dropWaitingPage(c *gin.Context, v visitor) error {

@@ -36,7 +36,7 @@ func TestWhatWaitsToBeMovedIsShownWithWhomItWaitsFor(t *testing.T) {
 		t.Error("the list does not say what waits")
 	}
 	body := d.get(t, "/vault/move").body
-	for _, want := range []string{"github, gitlab", "This session opens it.", "slack", "Waits for: Safari on macOS.", ">decade</span>", "<button>Move what this session opens</button>", "tv-seen"} {
+	for _, want := range []string{"github, gitlab", "This session opens it.", "slack", "Waits for: Safari on macOS.", ">decade</span>", "<button>Move what this session opens (2)</button>", `name="total" value="2"`, "tv-seen"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page lacks %q", want)
 		}
@@ -59,7 +59,7 @@ func TestAMoveSaysWhatMovedAndWhatStays(t *testing.T) {
 	d.left()
 	d.moved = vaults.Moving{Moved: []string{"github"}, Left: []vaults.Left{{Token: models.Token{ServiceName: "gitlab"}, Reason: "The webhook has a token of this name."}}, Next: keyID}
 	got := d.post(t, "/vault/move", nil)
-	for _, want := range []string{"deleted here:</strong> github.", "<dt>gitlab</dt><dd>The webhook has a token of this name.", `name="after" value="` + keyID.String() + `"`, "<button>Go on</button>"} {
+	for _, want := range []string{"deleted here:</strong> github.", "<dt>gitlab</dt><dd>The webhook has a token of this name.", `name="after" value="` + keyID.String() + `"`, `<button id="go-on-button">Go on</button>`, `data-live="0" data-live-form="go-on"`} {
 		if got.status != 200 || !strings.Contains(got.body, want) {
 			t.Errorf("%d; the page lacks %q", got.status, want)
 		}
@@ -81,8 +81,8 @@ func TestAMoveSaysWhatMovedAndWhatStays(t *testing.T) {
 		t.Errorf("deleting what waits: %d, want it deleted by its id", got.status)
 	}
 	d.err = fault.New(fault.WebhookUnavailable, "The webhook is away.")
-	if got := d.post(t, "/vault/move", nil); got.status != 502 || !strings.Contains(got.body, "The webhook is away.") || !strings.Contains(got.body, "deleted here:</strong> github.") {
-		t.Errorf("the webhook is away: %d; want that said, and what was moved before", got.status)
+	if got := d.post(t, "/vault/move", nil); got.status != 502 || !strings.Contains(got.body, "The webhook is away.") || !strings.Contains(got.body, "deleted here:</strong> github.") || strings.Contains(got.body, "data-live") {
+		t.Errorf("the webhook is away: %d; want that said, what was moved before, and no going on by itself", got.status)
 	}
 }
 
@@ -97,5 +97,30 @@ func TestMovingBackListsWhatCanComeBack(t *testing.T) {
 	}
 	if strings.Contains(body, `data-service="otp"`) {
 		t.Error("what cannot come back would be tried")
+	}
+}
+
+func TestAMoveSaysHowFarItHasCome(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.left()
+	d.moved = vaults.Moving{Moved: []string{"a"}, Next: keyID}
+	body := d.post(t, "/vault/move", values("after", keyID.String(), "total", "8")).body
+	for _, want := range []string{`max="8" value="6"`, `role="status" id="said">6 of 8 moved, 2 to go.`, `name="total" value="8"`} {
+		if !strings.Contains(body, want) {
+			t.Errorf("on the way: the page lacks %q", want)
+		}
+	}
+	d.moved = vaults.Moving{}
+	d.waits = d.waits[1:]
+	body = d.post(t, "/vault/move", values("after", keyID.String(), "total", "8")).body
+	if !strings.Contains(body, `max="8" value="8"`) || !strings.Contains(body, "8 of 8 moved.") || strings.Contains(body, "data-live") {
+		t.Error("at the end: the page does not say that all is moved, or goes on")
+	}
+	d.take()
+	for _, total := range []string{"x", "-1", "1000001", "1e3"} {
+		if got := d.post(t, "/vault/move", values("total", total)); got.status != 400 || d.take() != "" {
+			t.Errorf("total %q: %d, want 400 and nothing moved", total, got.status)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"context"
+	"slices"
 
 	"github.com/gin-gonic/gin"
 
@@ -45,6 +46,7 @@ func (d *Dashboard) showVault(c *gin.Context, v visitor, probes []vaults.Probe, 
 		Summary summary
 		Waiting int // tokens that platform vaults still hold
 		Vaults  []vaultRow
+		Pending bool // new keys are due in one of them
 	}
 	p := page{
 		Vault: v.vault, Bound: bound(v), Sealed: v.vault.Mode == models.ModePlatform, Probes: showProbes(probes), Summary: summarize(probes),
@@ -53,6 +55,7 @@ func (d *Dashboard) showVault(c *gin.Context, v visitor, probes []vaults.Probe, 
 	if p.Vaults, err = d.vaultRows(c, v); err != nil {
 		return err
 	}
+	p.Pending = slices.ContainsFunc(p.Vaults, func(row vaultRow) bool { return row.Pending })
 	if p.Bound {
 		p.Host, p.Health = hostOf(v.vault.Binding.URL), healthBadge(v.vault.Binding.HealthStatus)
 		for _, row := range p.Vaults {

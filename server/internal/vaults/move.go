@@ -17,9 +17,10 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/platform"
 )
 
-// moveTime is how long one call of Move begins to move another credential: an
-// answer that takes 90 s is cut off, and one credential takes a few calls.
-const moveTime = 30 * time.Second
+// moveTime is how long one call of Move begins to move another credential: whoever
+// waits sees how far it has come. One credential takes a few calls, and an answer that
+// takes 90 s is cut off.
+const moveTime = 3 * time.Second
 
 // moveTries bounds how often a credential that is written meanwhile is moved anew.
 const moveTries = 3

@@ -55,10 +55,24 @@ async function move(item) {
   }
 }
 
+const left = () => [...list.querySelectorAll("li:not([data-done])")];
+
+function tell(stopped) {
+  const all = list.querySelectorAll("li").length;
+  const bar = document.getElementById("bar");
+  bar.value = all - left().length;
+  document.getElementById("said").textContent = `${bar.value} of ${all} moved back.${stopped && left().length > 0 ? " The others say why not." : ""}`;
+}
+
 start?.querySelector("button").addEventListener("click", async (event) => {
   event.target.disabled = true;
-  for (const item of list.querySelectorAll("li:not([data-done])")) await move(item);
+  for (const item of left()) {
+    await move(item);
+    tell(false);
+  }
   event.target.disabled = false;
-  start.hidden = list.querySelector("li:not([data-done])") === null;
+  event.target.textContent = "Try the others again";
+  start.hidden = left().length === 0;
+  tell(true);
 });
 if (start) start.hidden = false;
