@@ -38,11 +38,16 @@ func (d *Dashboard) shareVaultPage(c *gin.Context, v visitor) error {
 	if err != nil {
 		return err
 	}
+	how := "There, every page says that a vault is offered. Before it is accepted, a page lists what changes."
+	if g.Kind == models.GrantAPIKey {
+		how = "A program accepts with that key: GET /api/escrows names the offer, POST /api/escrows/{id}/accept takes it."
+	}
 	return d.confirm(c, v, "grants", confirmation{
 		Question: "Share your vault with " + g.Label + "?",
 		Lost: []string{
 			"The vault that this session opens (" + shortID(v.principal.VaultID) + ") is offered to it for 24 hours. It must accept; you can take the offer back until then.",
-			"Once it accepts, it opens every credential of your vault, now and later, and what it had moves into yours.",
+			how,
+			"Once it accepts, it opens every credential of your vault, now and later, and what it had moves into yours. Of two tokens of one name both are kept.",
 			"Share with your own sessions and keys alone. Check on its page that it is the one you mean.",
 		},
 		Do: "Share the vault", Action: "/grants/" + g.ID.String() + "/share-vault", Back: "/grants",
@@ -98,7 +103,7 @@ type escrowView struct {
 
 func showEscrow(p platform.Preview) escrowView {
 	out := escrowView{
-		ID: p.Escrow.ID, From: p.From, Vault: vaultMark{Text: shortID(p.Escrow.VaultID), Look: vaultLook(0)}, ExpiresAt: p.Escrow.ExpiresAt, Shared: p.Shared, Copies: p.Copies, Agents: p.Agents, Cancels: p.Cancels,
+		ID: p.Escrow.ID, From: p.From, Vault: markOf(p.Escrow.VaultID), ExpiresAt: p.Escrow.ExpiresAt, Shared: p.Shared, Copies: p.Copies, Agents: p.Agents, Cancels: p.Cancels,
 		More: max(0, len(p.Own)-maxNames), Conflicts: p.Conflicts[:min(len(p.Conflicts), maxNames)], Others: max(0, len(p.Conflicts)-maxNames),
 	}
 	for _, t := range p.Own[:min(len(p.Own), maxNames)] {

@@ -42,8 +42,8 @@ type waitingVault struct {
 	Own    bool     // this session opens it
 }
 
-func showWaiting(w platform.Waiting, v visitor, look string) waitingVault {
-	out := waitingVault{Vault: vaultMark{Text: shortID(w.VaultID), Look: look}, More: max(0, len(w.Tokens)-maxNames), Own: w.VaultID == v.principal.VaultID}
+func showWaiting(w platform.Waiting, v visitor) waitingVault {
+	out := waitingVault{Vault: markOf(w.VaultID), More: max(0, len(w.Tokens)-maxNames), Own: w.VaultID == v.principal.VaultID}
 	for _, t := range w.Tokens[:min(len(w.Tokens), maxNames)] {
 		out.Names = append(out.Names, t.ServiceName)
 	}
@@ -93,8 +93,8 @@ func (d *Dashboard) showMove(c *gin.Context, v visitor, total int, done *vaults.
 		return err
 	}
 	p := page{Host: hostOf(v.vault.Binding.URL), Done: done}
-	for i, w := range list {
-		row := showWaiting(w, v, vaultLook(i))
+	for _, w := range list {
+		row := showWaiting(w, v)
 		if row.Own {
 			p.Own = len(w.Tokens)
 		}

@@ -34,14 +34,19 @@ func (d *Dashboard) grantRoutes(r routes) {
 // wayBackIn is what to do about a vault that would be lost.
 const wayBackIn = "To keep the vault, make an API key first and keep it offline, or share the vault with another session: either opens it later."
 
-// A vaultMark is a vault as people tell it from others: a short id, and a look that
-// grants of the same vault share on a page.
+// A vaultMark is a vault as people tell it from others: a short id, and a look, which
+// are the same on every page and for everybody.
 type vaultMark struct {
 	Text string
 	Look string
 }
 
-const vaultLooks = 6 // that the style sheet has
+const vaultLooks = 12 // that the style sheet has
+
+// markOf is the mark of a vault. Two vaults may look alike; their short ids differ.
+func markOf(id uuid.UUID) vaultMark {
+	return vaultMark{Text: shortID(id), Look: "vault-" + strconv.Itoa(int(id[len(id)-1])%vaultLooks)}
+}
 
 // A signInRow is something that can sign in.
 type signInRow struct {
@@ -58,11 +63,11 @@ type signInRow struct {
 	AgentID    uuid.UUID // of an agent's key
 	Managed    bool      // renamed and revoked here
 	Shareable  bool      // could be offered the visitor's vault
-	Offered    uuid.UUID // escrow by which it is offered that already
+	Offered    *offered  // the visitor's vault is offered to it already
+	Pending    bool      // its vault waits for new keys
 }
 
 func showGrants(list []grants.View) []signInRow {
-	looks := map[uuid.UUID]int{}
 	rows := make([]signInRow, len(list))
 	for i, g := range list {
 		rows[i] = signInRow{
@@ -72,23 +77,22 @@ func showGrants(list []grants.View) []signInRow {
 		if g.VaultID == uuid.Nil {
 			continue
 		}
-		look, known := looks[g.VaultID]
-		if !known {
-			look = len(looks)
-			looks[g.VaultID] = look
-		}
-		rows[i].Vault = &vaultMark{Text: shortID(g.VaultID), Look: vaultLook(look)}
+		mark := markOf(g.VaultID)
+		rows[i].Vault = &mark
 	}
 	return rows
 }
-
-// vaultLook is the look of the nth vault of a page.
-func vaultLook(n int) string { return "vault-" + strconv.Itoa(n%vaultLooks) }
 
 // shortID is the end of an id: its beginning is a time, and alike in many.
 func shortID(id uuid.UUID) string {
 	text := id.String()
 	return text[len(text)-6:]
+}
+
+// An offered vault waits to be accepted by another grant.
+type offered struct {
+	ID        uuid.UUID
+	ExpiresAt time.Time
 }
 
 func kindName(kind models.GrantKind) string {
@@ -109,17 +113,27 @@ func (d *Dashboard) grantsPage(c *gin.Context, v visitor) error { return d.showG
 
 func (d *Dashboard) showGrantsPage(c *gin.Context, v visitor, failure *fault.Error) error {
 	type page struct {
-		Grants []signInRow
-		Sealed bool // the visitor has a vault to share
-		Offers []offer
+		Grants  []signInRow
+		Vault   *vaultMark // that the visitor has to share; nil: none
+		Pending bool       // new keys are due in some vault
 	}
 	ctx := c.Request.Context()
 	list, err := d.deps.Sessions.List(ctx, v.principal)
 	if err != nil {
 		return err
 	}
-	p := page{Grants: showGrants(list), Sealed: v.principal.VaultID != uuid.Nil}
-	if p.Sealed {
+	p := page{Grants: showGrants(list)}
+	due, err := d.pendingVaults(ctx, v)
+	if err != nil {
+		return err
+	}
+	for i, g := range list {
+		p.Grants[i].Pending = due[g.VaultID]
+	}
+	p.Pending = len(due) > 0
+	if v.principal.VaultID != uuid.Nil {
+		mark := markOf(v.principal.VaultID)
+		p.Vault = &mark
 		escrows, err := d.deps.Linking.Escrows(ctx, v.principal)
 		if err != nil {
 			return err
@@ -129,7 +143,7 @@ func (d *Dashboard) showGrantsPage(c *gin.Context, v visitor, failure *fault.Err
 			row.Shareable = g.Kind.Shares() && !g.Current && g.VaultID != v.principal.VaultID
 			for _, e := range escrows {
 				if e.FromID == v.principal.GrantID && e.ToID == g.ID && d.pending(e) {
-					row.Offered, row.Shareable = e.ID, false
+					row.Offered, row.Shareable = &offered{e.ID, e.ExpiresAt}, false
 				}
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
 
 	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/fault"
@@ -37,13 +38,25 @@ func (d *Dashboard) vaultRows(c *gin.Context, v visitor) ([]vaultRow, error) {
 	rows := make([]vaultRow, len(states))
 	for i, s := range states {
 		rows[i] = vaultRow{
-			Vault: vaultMark{Text: shortID(s.VaultID), Look: vaultLook(i)}, Own: s.Own, Tokens: s.Tokens, Pending: s.Pending(), Since: s.Due, Rekey: s.RekeyDue,
+			Vault: markOf(s.VaultID), Own: s.Own, Tokens: s.Tokens, Pending: s.Pending(), Since: s.Due, Rekey: s.RekeyDue,
 		}
 		for _, g := range s.Grants {
 			rows[i].Grants = append(rows[i].Grants, g.Label)
 		}
 	}
 	return rows, nil
+}
+
+// pendingVaults are those that wait for new keys.
+func (d *Dashboard) pendingVaults(ctx context.Context, v visitor) (map[uuid.UUID]bool, error) {
+	states, err := d.deps.DueKeys.VaultStates(ctx, v.principal)
+	due := map[uuid.UUID]bool{}
+	for _, s := range states {
+		if s.Pending() {
+			due[s.VaultID] = true
+		}
+	}
+	return due, err
 }
 
 // makeKeys makes the keys that are due in the visitor's vault.

@@ -50,7 +50,8 @@ func (d *Dashboard) setupPlatformPage(c *gin.Context, v visitor) error {
 	}
 	p := page{Bound: v.vault.Mode == models.ModeWebhook}
 	if !p.Bound {
-		p.Vault = &vaultMark{Text: shortID(v.principal.VaultID), Look: vaultLook(0)}
+		mark := markOf(v.principal.VaultID)
+		p.Vault = &mark
 	}
 	return d.render(c, http.StatusOK, "setup_platform", view{Title: "Platform mode", Section: "settings", Page: p}, &v)
 }
