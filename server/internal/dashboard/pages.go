@@ -24,7 +24,7 @@ type pages struct{ byName map[string]*template.Template }
 
 func loadPages(a *assets, now func() time.Time) (*pages, error) {
 	layout, err := template.New("layout.html").Funcs(template.FuncMap{
-		"asset": a.path, "when": when, "moment": moment, "ago": distances(now), "groups": groups, "query": url.QueryEscape,
+		"asset": a.path, "when": when, "moment": moment, "ago": distances(now), "countdown": countdowns(now), "groups": groups, "query": url.QueryEscape,
 	}).ParseFS(templateFiles, "templates/layout.html", "templates/parts*.html")
 	if err != nil {
 		return nil, fmt.Errorf("dashboard: %w", err)
