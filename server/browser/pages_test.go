@@ -51,7 +51,7 @@ var places = []place{
 	{route: "/register", out: []way{at("register", "/register")}},
 	{route: "/", sealed: []way{at("tokens-sealed", "/")}, bound: []way{at("tokens", "/")}},
 	{route: "/tokens/new", sealed: []way{at("add-sealed", "/tokens/new"), at("add-sealed-totp", "/tokens/new?type=TOTP"),
-		at("add-sealed-certificate", "/tokens/new?type=Certificate")}, bound: []way{at("add", "/tokens/new")}},
+		at("add-sealed-certificate", "/tokens/new?type=Certificate")}, bound: []way{at("add", "/tokens/new"), at("add-totp", "/tokens/new?type=TOTP"), at("add-raw", "/tokens/new?type=RawCredential"), at("add-ssh", "/tokens/new?type=SSHKey")}},
 	{route: "/tokens/connect", sealed: []way{at("connect-sealed", "/tokens/connect")}, bound: []way{at("connect", "/tokens/connect")}},
 	{route: "/token/:service", sealed: []way{at("token-sealed", "/token/github"), at("token-sealed-totp", "/token/aws-root-2fa")},
 		bound: []way{at("token", "/token/github"), at("token-totp", "/token/aws-root-2fa"), at("token-oauth", "/token/google-calendar")}},

@@ -56,7 +56,7 @@ function certificates(text) {
 // null where it is not known. It may be compared with that of a certificate.
 export async function privateKey(text) {
   limit(text);
-  const block = keyBlock(text, "private key");
+  const block = keyBlock(text, "a private key");
   if (block.label === "OPENSSH PRIVATE KEY") refuse("This is a key of OpenSSH's own format. Convert a copy: ssh-keygen -p -m PKCS8 -f COPY.");
   if (block.encrypted) return { kind: "", encrypted: true, public: null };
   const key = openKey(block);
@@ -72,7 +72,7 @@ export async function sshKey(text) {
     refuse("This is a public key, which may be known to all. The private key is in the file of the same name without .pub.");
   }
   if (trimmed.startsWith("PuTTY-User-Key-File")) refuse("This is a key of PuTTY. Convert a copy to OpenSSH's format: puttygen KEY.ppk -O private-openssh -o COPY.");
-  const block = keyBlock(text, "SSH key");
+  const block = keyBlock(text, "an SSH key");
   if (block.label === "ENCRYPTED PRIVATE KEY") refuse("OpenSSH's format is needed for a key with a passphrase. Convert a copy: ssh-keygen -p -f COPY.");
   if (block.label === "OPENSSH PRIVATE KEY") return openSSH(block.der);
   if (block.encrypted) return { kind: "", encrypted: true, comment: "", fingerprint: "" };
@@ -106,15 +106,15 @@ function pemBlocks(text) {
 }
 
 function keyBlock(text, what) {
-  if (!text.includes("-----BEGIN")) refuse(`This is no ${what} in PEM: it should begin with a line -----BEGIN … PRIVATE KEY-----.`);
+  if (!text.includes("-----BEGIN")) refuse(`This is not ${what} in PEM: it should begin with a line -----BEGIN … PRIVATE KEY-----.`);
   const { blocks, after } = pemBlocks(text);
   if (blocks[0].label === "EC PARAMETERS") blocks.shift(); // which an EC key may come with
   const [block] = blocks;
   if (block === undefined) refuse("The private key is missing after its parameters.");
-  if (block.label.includes("CERTIFICATE")) refuse(`This is a certificate, not a ${what}.`);
+  if (block.label.includes("CERTIFICATE")) refuse(`This is a certificate, not ${what}.`);
   if (block.label.endsWith("PUBLIC KEY")) refuse("This is a public key. The private key is needed.");
   const known = ["PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "OPENSSH PRIVATE KEY", "DSA PRIVATE KEY"];
-  if (!known.includes(block.label)) refuse(`This is PEM, but no ${what}: ${block.label}.`);
+  if (!known.includes(block.label)) refuse(`This is PEM, but not ${what}: ${block.label}.`);
   if (blocks.length > 1 || after.trim() !== "") refuse("There is more than one key in it, or other text after it. Put the key alone here.");
   return block;
 }
