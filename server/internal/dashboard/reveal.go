@@ -19,6 +19,7 @@ type secretRow struct{ Label, Value string }
 type oneTimeCode struct {
 	Value            string
 	RemainingSeconds int
+	Period           int // seconds
 }
 
 // shown is what a token's page shows to who asked for it, in that answer alone.
@@ -75,7 +76,8 @@ func codeOf(revealed map[string]any) *oneTimeCode {
 		return nil
 	}
 	seconds, _ := revealed["remainingSeconds"].(int)
-	return &oneTimeCode{Value: textOf(revealed["accessToken"]), RemainingSeconds: seconds}
+	period, _ := revealed["period"].(int)
+	return &oneTimeCode{Value: textOf(revealed["accessToken"]), RemainingSeconds: seconds, Period: period}
 }
 
 // reveal answers the POST itself with the credential: to redirect, it would have to

@@ -1,5 +1,5 @@
-// Shows a credential or a one-time code: asks Token Vault for a ticket and
-// fetches from the webhook itself. What was shown is taken away after a minute
+// Shows a credential: asks Token Vault for a ticket and fetches from the webhook
+// itself. What was shown is taken away after a minute
 // and when the page is left.
 const box = document.getElementById("secret");
 const out = box.querySelector(".shown");
@@ -75,16 +75,6 @@ function until(end, label, done) {
   tick();
 }
 
-async function code() {
-  const answer = await fromWebhook("/v1/totp-code", await ticketFor("totp_code"));
-  const left = element("span", "");
-  left.setAttribute("aria-hidden", "true");
-  const line = element("p", "Valid for ", "quiet");
-  line.append(left);
-  show(element("p", answer.code, "code"), line);
-  until(Date.now() + answer.remainingSeconds * 1000, left, () => { clear(); show(element("p", "The code has run out. Show the next one.", "quiet")); hide.hidden = true; });
-}
-
 const secretFirst = ["accessToken", "refreshToken", "sshPrivateKey", "certificateData", "privateKeyData", "certificateChain", "passphrase", "password", "clientSecret"];
 
 async function credential() {
@@ -117,7 +107,7 @@ for (const button of box.querySelectorAll("[data-purpose]")) {
     button.disabled = true;
     clear();
     try {
-      await (button.dataset.purpose === "totp_code" ? code() : credential());
+      await credential();
     } catch (problem) {
       show(element("p", problem instanceof Failure ? problem.message : "Something went wrong in this page.", "error"));
     } finally {
