@@ -57,7 +57,7 @@ func (c *cage) everyPage(t *testing.T) {
 
 	for _, sample := range c.samples {
 		token := "/token/" + url.PathEscape(sample.Service)
-		get(token, token+"/delete")
+		get(token, token+"/trust", token+"/delete")
 		post(token, "displayName", sample.Text("displayName"), "notes", "seen on a page", "tags", "ci, page")
 	}
 	c.browse(t, "/connect/theirs?service=by-page")

@@ -9,6 +9,7 @@ import (
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/fault"
 	"github.com/tvzero/tokenvault/server/internal/platform"
+	"github.com/tvzero/tokenvault/server/internal/vaults"
 	"github.com/tvzero/tokenvault/server/internal/web"
 )
 
@@ -25,51 +26,57 @@ type codeAnswer struct {
 // on record as that. Codes of a webhook's token come from the webhook: this server has
 // none.
 func (d *Dashboard) code(c *gin.Context, v visitor) error {
-	if !wantsJSON(c.Request) {
-		return d.reveal(c, v)
+	token, code, err := d.currentCode(c, v)
+	if wantsJSON(c.Request) {
+		return answerCode(c, code, err)
 	}
-	answer, failure := d.currentCode(c, v)
-	if failure != nil {
-		c.JSON(web.Status(failure.Code), codeAnswer{Problem: failure.Message})
-		return nil
+	if err == nil {
+		return d.showTokenPage(c, v, token, shown{code: code}, nil)
 	}
-	c.JSON(http.StatusOK, answer)
-	return nil
+	failure, ok := mendable(err)
+	if !ok || failure.Code == fault.TokenNotFound {
+		return err
+	}
+	return d.showTokenPage(c, v, token, shown{}, failure)
 }
 
 func wantsJSON(r *http.Request) bool {
 	return strings.HasPrefix(r.Header.Get("Accept"), "application/json")
 }
 
-func (d *Dashboard) currentCode(c *gin.Context, v visitor) (codeAnswer, *fault.Error) {
+func answerCode(c *gin.Context, code *oneTimeCode, err error) error {
+	if err != nil {
+		_ = c.Error(err)
+		failure := fault.From(err)
+		c.JSON(web.Status(failure.Code), codeAnswer{Problem: failure.Message})
+		return nil
+	}
+	c.JSON(http.StatusOK, codeAnswer{Code: code.Value, RemainingSeconds: code.RemainingSeconds, Period: code.Period})
+	return nil
+}
+
+// currentCode opens nothing but what has codes.
+func (d *Dashboard) currentCode(c *gin.Context, v visitor) (vaults.TokenView, *oneTimeCode, error) {
 	service, err := pathService(c)
 	if err != nil {
-		return codeAnswer{}, fault.From(err)
+		return vaults.TokenView{}, nil, err
 	}
 	token, err := d.deps.Tokens.Token(c.Request.Context(), v.principal, service)
 	switch {
 	case err != nil:
+		return token, nil, err
 	case token.Mode == models.ModeWebhook:
-		err = fault.New(fault.WrongVaultMode, "The codes of this token come from your webhook.")
+		return token, nil, fault.New(fault.WrongVaultMode, "The codes of this token come from your webhook.")
 	case token.Token.TokenType != typeTOTP:
-		err = fault.New(fault.Conflict, "This token has no one-time codes.")
-	}
-	if err != nil {
-		return codeAnswer{}, d.told(c, err)
+		return token, nil, fault.New(fault.Conflict, "This token has no one-time codes.")
 	}
 	revealed, err := d.deps.Platform.Reveal(c.Request.Context(), v.principal, client(c), platform.Ref{Service: service})
 	if err != nil {
-		return codeAnswer{}, d.told(c, err)
+		return token, nil, err
 	}
 	code := codeOf(revealed)
 	if code == nil { // replaced meanwhile by something else, which is not for a code's answer
-		return codeAnswer{}, fault.New(fault.Conflict, "This token was replaced. Load the page again.")
+		err = fault.New(fault.Conflict, "This token was replaced. Load the page again.")
 	}
-	return codeAnswer{Code: code.Value, RemainingSeconds: code.RemainingSeconds, Period: code.Period}, nil
-}
-
-// told is what a person is told of an error; the log has the rest.
-func (d *Dashboard) told(c *gin.Context, err error) *fault.Error {
-	_ = c.Error(err)
-	return fault.From(err)
+	return token, code, err
 }

@@ -120,7 +120,7 @@ func (d *door) post(t *testing.T, path string, form url.Values) answer {
 // sealedPages are those of an account in platform mode besides.
 func sealedPages() []string {
 	return []string{
-		"/", "/tokens/new", "/tokens/new?type=OAuth", "/tokens/new?service=my%20token", "/token/my%20token", "/token/my%20token/delete",
+		"/", "/tokens/new", "/tokens/new?type=OAuth", "/tokens/new?service=my%20token", "/token/my%20token", "/token/my%20token/trust", "/token/my%20token/delete",
 		"/token/my%20token/disconnect", "/tokens/connect", "/tokens/connect?bridge=b&owner=o", "/tokens/superseded/" + agentID.String() + "/delete", "/agents", agentPath, "/keys", "/grants", "/escrows/" + escrowID.String(), "/settings", "/settings/vault", "/setup", "/setup/platform", "/setup/webhook",
 	}
 }
@@ -139,7 +139,7 @@ const agentPath = "/agents/01890000-0000-7000-8000-0000000000a1"
 // pages are all that somebody who is signed in can read.
 func pages() []string {
 	return []string{
-		"/", "/tokens/new", "/tokens/new?service=my%20token", "/token/my%20token", "/token/my%20token/delete", "/token/my%20token/disconnect", "/tokens/connect",
+		"/", "/tokens/new", "/tokens/new?service=my%20token", "/token/my%20token", "/token/my%20token/trust", "/token/my%20token/delete", "/token/my%20token/disconnect", "/tokens/connect",
 		"/tokens/connect?provider=acme&service=x", "/agents", agentPath, agentPath + "/rotate-key", agentPath + "/delete", "/keys", "/keys/" + keyID.String() + "/rotate", "/grants", "/grants/" + sessionID.String() + "/revoke",
 		"/grants/" + otherID.String() + "/share-vault", "/audit", "/audit?service=x&type=release", "/settings", "/settings/vault", "/setup", "/setup/platform", "/setup/webhook", "/setup/bound", "/settings/lock", "/settings/unbind", "/vault/move", "/vault/move/" + agentID.String() + "/delete", "/vault/move-back", link("c0de", hook, fingerprint),
 	}
@@ -282,7 +282,7 @@ func TestWhatOthersWroteIsShownAsText(t *testing.T) {
 func TestAssetsMayBeKeptForEver(t *testing.T) {
 	t.Parallel()
 	d := open(t)
-	assets := regexp.MustCompile(`/assets/[^"]+`)
+	assets := regexp.MustCompile(`/assets/[^"#]+`)
 	kinds := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 	seen := map[string]bool{}
 	for _, page := range pages() {

@@ -86,6 +86,12 @@ type services struct {
 	ended       connect.Disconnected
 	known       []providers.Summary
 
+	searched     vaults.SearchInput
+	found        *vaults.SearchResult // nil: the token
+	unsearchable error
+	explained    vaults.Explanation
+	trust        vaults.Trust // of the token; empty: as its mode says
+
 	status  vaults.Status
 	token   models.Token
 	agent   models.Agent
@@ -218,6 +224,9 @@ func (s *services) view() vaults.TokenView {
 	if s.health != "" {
 		v.Status = s.health
 	}
+	if s.trust != "" {
+		v.Trust = s.trust
+	}
 	return v
 }
 
@@ -247,6 +256,24 @@ func (r registry) List() []providers.Summary { return r.known }
 
 func (s *services) Tokens(context.Context, grants.Principal, vaults.Page) ([]vaults.TokenView, string, error) {
 	return []vaults.TokenView{s.view()}, "next&page", s.read
+}
+
+func (s *services) Search(_ context.Context, _ grants.Principal, in vaults.SearchInput) (vaults.SearchResult, error) {
+	s.searched = in
+	if s.found != nil {
+		return *s.found, s.read
+	}
+	return vaults.SearchResult{Tokens: []vaults.TokenView{s.view()}, Next: "next&page", Count: 1, All: 3,
+		Types: []models.TokenLabel{{Name: s.token.TokenType, Count: 3}}, Tags: []models.TokenLabel{{Name: s.token.Tags[0], Count: 1}}}, s.unsearchable
+}
+
+func (s *services) Explain(_ context.Context, _ grants.Principal, service string) (vaults.Explanation, error) {
+	if service != s.token.ServiceName {
+		return vaults.Explanation{}, fault.New(fault.TokenNotFound, "There is no token named %q.", service)
+	}
+	e := s.explained
+	e.TokenView = s.view()
+	return e, s.read
 }
 
 func (s *services) Token(_ context.Context, _ grants.Principal, service string) (vaults.TokenView, error) {

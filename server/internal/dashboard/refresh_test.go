@@ -29,7 +29,7 @@ func TestATokensPageSaysWhatCameOfRefreshing(t *testing.T) {
 		{"scheduled", &models.Refresh{DueAt: &later, Outcome: string(refresh.Rotated), Path: models.PathNotify, TriedAt: &at}, "", false,
 			[]string{"Refreshed by your webhook."}, []string{"none yet"}},
 		{"through this server", &models.Refresh{Outcome: string(refresh.Rotated), Reason: string(refreshes.ReasonUndelivered), Path: models.PathMediated, TriedAt: &at, MediatedAt: &at}, "", false,
-			[]string{"Refreshed through this server; the new tokens wait, sealed, for the webhook.", "Last refreshed through this server"}, nil},
+			[]string{"Refreshed through this server; the new tokens wait, sealed, for the webhook."}, nil},
 		{"tried again", &models.Refresh{Outcome: string(refresh.RetryAt), Reason: string(refresh.ReasonRateLimited), Path: models.PathNotify, TriedAt: &at, RetryAt: &later}, "", false,
 			[]string{"tried again", "Not refreshed: its provider has asked for a pause."}, nil},
 		{"its owner is needed", &models.Refresh{Outcome: string(refresh.NeedsReauthorization), Reason: string(refresh.ReasonInvalidGrant), TriedAt: &at}, vaults.StatusNeedsReauthorization, false,

@@ -20,7 +20,7 @@ func sealedDoor(t *testing.T) *door {
 func TestInPlatformModeThePagesSayWhatIsProtectedAndWhatIsNot(t *testing.T) {
 	t.Parallel()
 	d := sealedDoor(t)
-	for _, page := range []string{"/tokens/new?type=PlainText", "/token/my%20token", "/settings/vault"} {
+	for _, page := range []string{"/tokens/new?type=PlainText", "/settings/vault"} {
 		body := d.get(t, page).body
 		for _, want := range []string{"no credential. Service names", "no credential either", "that whole vault", "lost for good"} {
 			if !strings.Contains(body, want) {
@@ -31,7 +31,7 @@ func TestInPlatformModeThePagesSayWhatIsProtectedAndWhatIsNot(t *testing.T) {
 	if body := d.get(t, "/settings/vault").body; !strings.Contains(body, "Platform mode:") {
 		t.Error("the settings do not name the mode")
 	}
-	if body := d.get(t, "/").body; !strings.Contains(body, `class="badge sealed"`) || !strings.Contains(body, "/tokens/new") || strings.Contains(body, "/tokens/sync") {
+	if body := d.get(t, "/").body; !strings.Contains(body, `class="trust sealed"`) || !strings.Contains(body, "/tokens/new") || strings.Contains(body, "/tokens/sync") {
 		t.Error("the list of tokens shows no sealed badge, or is that of a webhook")
 	}
 	d.bind()
@@ -186,19 +186,66 @@ func TestOfATOTPTokenTheCodeIsShownWithItsTime(t *testing.T) {
 	d := sealedDoor(t)
 	d.token.TokenType = "TOTP"
 	d.secret = map[string]any{"accessToken": "123456", "tokenType": "TOTP", "remainingSeconds": 20, "period": 30, "digits": 6, "totpGenerated": true}
-	if body := d.get(t, "/token/my%20token").body; !strings.Contains(body, "<button>Show the code</button>") {
-		t.Error("the page of a TOTP token does not offer its code")
+	if body := d.get(t, "/token/my%20token").body; !strings.Contains(body, `<form method="post" action="/token/my%20token/code">`) || strings.Contains(body, "/reveal") {
+		t.Error("the page of a TOTP token does not offer its code alone")
 	}
-	got := d.post(t, "/token/my%20token/reveal", nil)
-	if got.status != 200 || !strings.Contains(got.body, ">123456</p>") || !strings.Contains(got.body, "Good for 20 more seconds.") || !strings.Contains(got.body, "Show a new code") {
+	got := d.post(t, "/token/my%20token/code", nil)
+	if got.status != 200 || !strings.Contains(got.body, ">123456</p>") || !strings.Contains(got.body, "Good for 20 more seconds.") {
 		t.Errorf("%d; want the code and for how long it is good", got.status)
 	}
 	if calls := d.take(); calls != "Reveal my token" {
 		t.Errorf("called %q, want Reveal", calls)
 	}
-	d.err = fault.New(fault.Unavailable, "The credential cannot be released at the moment.")
-	if got := d.post(t, "/token/my%20token/reveal", nil); got.status != 503 || strings.Contains(got.body, "123456") {
-		t.Errorf("while it cannot be: %d; want 503 and no code", got.status)
+	json := func() answer {
+		return d.call(t, "POST", "/token/my%20token/code", "", append(d.cookie(), "Accept", "application/json", "Sec-Fetch-Site", "same-origin")...)
+	}
+	got = json()
+	if want := `{"code":"123456","remainingSeconds":20,"period":30}`; got.status != 200 || got.body != want || got.header.Get("Cache-Control") != "no-store" {
+		t.Errorf("to a script: %d %q %s; want 200 %s, not kept", got.status, got.header.Get("Cache-Control"), got.body, want)
+	}
+	d.take()
+	d.err = fault.New(fault.VaultLocked, "The vault is locked.")
+	for _, got := range []answer{d.post(t, "/token/my%20token/code", nil), json()} {
+		if got.status != 423 || strings.Contains(got.body, "123456") || !strings.Contains(got.body, "The vault is locked.") {
+			t.Errorf("while it is locked: %d %s; want 423 and no code", got.status, got.body)
+		}
+	}
+	if got := d.call(t, "GET", "/token/my%20token/code", "", d.cookie()...); got.status != 405 && got.status != 404 {
+		t.Errorf("GET: %d, want that nothing is shown by reading", got.status)
+	}
+}
+
+// What has no codes, or keeps them elsewhere, is not even opened.
+func TestOnlyACodeIsAnsweredWhereACodeWasAskedFor(t *testing.T) {
+	t.Parallel()
+	d := sealedDoor(t)
+	ask := func(path string) answer {
+		return d.call(t, "POST", path, "", append(d.cookie(), "Accept", "application/json", "Sec-Fetch-Site", "same-origin")...)
+	}
+	if got := ask("/token/my%20token/code"); got.status != 409 || d.take() != "" || strings.Contains(got.body, "s3cret") {
+		t.Errorf("of an API key: %d %s, want 409 and nothing opened", got.status, got.body)
+	}
+	if got := d.post(t, "/token/my%20token/code", nil); got.status != 409 || d.take() != "" || strings.Contains(got.body, "s3cret") {
+		t.Errorf("of an API key, as a form: %d, want 409 and nothing opened", got.status)
+	}
+	if got := ask("/token/none/code"); got.status != 404 || d.take() != "" {
+		t.Errorf("of nothing: %d, want 404", got.status)
+	}
+	d.token.TokenType = "TOTP" // and the secret was replaced by something else since
+	if got := ask("/token/my%20token/code"); got.status != 409 || strings.Contains(got.body, "s3cret") {
+		t.Errorf("replaced meanwhile: %d %s, want 409 and no secret", got.status, got.body)
+	}
+	d.take()
+	d.sealed = false
+	d.bind()
+	if got := ask("/token/my%20token/code"); got.status != 400 && got.status != 409 || d.take() != "" {
+		t.Errorf("of a webhook's token: %d, want a refusal and nothing opened", got.status)
+	}
+	if got := d.call(t, "POST", "/token/my%20token/code", "", "Accept", "application/json"); got.status == 200 || d.take() != "" {
+		t.Errorf("without a session: %d, want to be sent to sign in", got.status)
+	}
+	if got := d.call(t, "POST", "/token/my%20token/code", "", append(d.cookie(), "Accept", "application/json", "Sec-Fetch-Site", "cross-site")...); got.status != 403 || d.take() != "" {
+		t.Errorf("from another site: %d, want 403", got.status)
 	}
 }
 

@@ -62,12 +62,11 @@ func (d *Dashboard) tokensPage(c *gin.Context, v visitor) error {
 		Text: values.Get("q"), Type: values.Get("type"), Tag: values.Get("tag"), Status: values.Get("state"), Trust: vaults.Trust(values.Get("trust")),
 		Order: models.TokenOrder(values.Get("sort")), Limit: cardsPerPage, Cursor: values.Get("cursor"),
 	})
-	failure, ok := mendable(err)
-	if err != nil && (!ok || failure.Code != fault.InvalidRequest) {
-		return err
-	}
-	if err == nil {
-		failure = nil
+	var failure *fault.Error
+	if err != nil {
+		if failure = fault.From(err); failure.Code != fault.InvalidRequest {
+			return err
+		}
 	}
 	p.narrow(values, result)
 	p.fill(d, values, result)

@@ -15,7 +15,7 @@ async function json(response) {
 
 async function post(url, options, away) {
   try {
-    return await fetch(url, { method: "POST", cache: "no-store", redirect: "error", ...options });
+    return await fetch(url, { method: "POST", cache: "no-store", redirect: "manual", ...options });
   } catch {
     throw new Failure(away);
   }
@@ -24,7 +24,7 @@ async function post(url, options, away) {
 async function fromHere(path) {
   const response = await post(path, { headers: { Accept: "application/json" } }, "Token Vault could not be reached. Try again.");
   const answer = await json(response);
-  if (response.status === 401) throw new Failure("You are not signed in any more. Load this page again.");
+  if (response.status === 401 || response.type === "opaqueredirect") throw new Failure("You are not signed in any more. Load this page again.");
   if (!response.ok) throw new Failure(answer.problem ?? `Token Vault answered ${response.status}.`);
   return answer;
 }
@@ -40,6 +40,7 @@ async function fromWebhook(service, { webhook, host }) {
     { mode: "cors", credentials: "omit", referrerPolicy: "no-referrer", headers, body: JSON.stringify({ ticket, service }) },
     `Your browser could not reach the webhook at ${host}. Is it running, reachable from here, and bound to ${location.origin}? It allows that origin alone.`);
   const answer = await json(given);
+  if (given.type === "opaqueredirect") throw new Failure("The webhook sent your browser elsewhere, which it does not follow.");
   if (!given.ok) throw new Failure(`The webhook refused: ${answer.message ?? given.status}`);
   return answer;
 }
