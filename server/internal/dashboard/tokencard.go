@@ -23,7 +23,7 @@ type tokenCard struct {
 	Icon        string // of the type, in icons.svg
 	Account     string // behind it at its provider
 	Status      badge
-	Do          *link // what to do about the status; nil: nothing
+	Do          *remedy // what to do about the status; nil: nothing
 	Trust       badge
 	Expires     *deadline // nil: never
 	RefreshedAt *time.Time
@@ -41,8 +41,8 @@ type badge struct {
 	Reason string
 }
 
-// A link leads to what helps.
-type link struct{ Text, To string }
+// A remedy is a link to what helps.
+type remedy struct{ Text, To string }
 
 // A deadline is a time that a page counts down to.
 type deadline struct {
@@ -63,7 +63,7 @@ func (d *Dashboard) card(v vaults.TokenView) tokenCard {
 		Type: typeName(t.TokenType), Icon: typeIcon(t.TokenType), Account: accountOf(t), Status: statusBadge(v.Status), Trust: trustBadge(v),
 		Tags: t.Tags, TOTP: t.TokenType == typeTOTP, Sealed: v.Mode == models.ModePlatform, Refresh: refreshOf(v),
 	}
-	card.Do = remedy(v, card.Refresh)
+	card.Do = remedyOf(v, card.Refresh)
 	if t.ExpiresAt != nil {
 		at := t.ExpiresAt.UTC()
 		card.Expires = &deadline{ISO: at.Format(time.RFC3339), Title: at.Format(toMinute) + " UTC", Text: distance(at.Sub(d.deps.Now())), Past: at.Before(d.deps.Now())}
@@ -90,11 +90,11 @@ func byPath(path string) string {
 	return ""
 }
 
-// remedy is what to do about a token's status.
-func remedy(v vaults.TokenView, r *refreshCard) *link {
-	again := &link{"Replace it", "/tokens/new?" + url.Values{"service": {v.Token.ServiceName}}.Encode()}
+// remedyOf is what to do about a token's status.
+func remedyOf(v vaults.TokenView, r *refreshCard) *remedy {
+	again := &remedy{"Replace it", "/tokens/new?" + url.Values{"service": {v.Token.ServiceName}}.Encode()}
 	if r != nil && r.Connect != "" {
-		again = &link{"Connect again", r.Connect}
+		again = &remedy{"Connect again", r.Connect}
 	}
 	switch v.Status {
 	case vaults.StatusExpiring, vaults.StatusExpired, vaults.StatusNeedsReauthorization:
@@ -103,7 +103,7 @@ func remedy(v vaults.TokenView, r *refreshCard) *link {
 		again.Text = "Store it again"
 		return again
 	case vaults.StatusNeedsAttention:
-		return &link{"See what is wrong", tokenPath(v.Token.ServiceName) + "#refresh"}
+		return &remedy{"See what is wrong", tokenPath(v.Token.ServiceName) + "#refresh"}
 	}
 	return nil
 }
