@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
@@ -117,4 +118,19 @@ func (p *Page) WantsTitle(title string) {
 		var got string
 		return p.apart("document.title", &got) == nil && got == title
 	})
+}
+
+// Frames are the addresses of what frames in the page show. A frame that the browser
+// refused to fill shows its own error page.
+func (p *Page) Frames() []string {
+	p.t.Helper()
+	tree, err := chromedp.Call(p.ctx, page.GetFrameTree, struct{}{})
+	if err != nil {
+		p.t.Fatalf("the frames of %s: %v", p.URL(), err)
+	}
+	var found []string
+	for _, child := range tree.FrameTree.ChildFrames {
+		found = append(found, child.Frame.URL)
+	}
+	return found
 }
