@@ -49,6 +49,10 @@ type place struct {
 var places = []place{
 	{route: "/login", out: []way{at("sign-in", "/login"), at("sign-in-for-a-page", "/login?next=/agents")}},
 	{route: "/register", out: []way{at("register", "/register")}},
+	{route: "/setup", sealed: []way{at("set-up", "/setup")}, bound: []way{at("set-up-bound", "/setup")}},
+	{route: "/setup/platform", sealed: []way{at("set-up-platform", "/setup/platform")}},
+	{route: "/setup/webhook", sealed: []way{at("set-up-webhook", "/setup/webhook")}},
+	{route: "/setup/bound", bound: []way{at("set-up-checked", "/setup/bound")}},
 	{route: "/", sealed: []way{at("tokens-sealed", "/")}, bound: []way{at("tokens", "/")}},
 	{route: "/tokens/new", sealed: []way{at("add-sealed", "/tokens/new"), at("add-sealed-totp", "/tokens/new?type=TOTP"),
 		at("add-sealed-certificate", "/tokens/new?type=Certificate")}, bound: []way{at("add", "/tokens/new"), at("add-totp", "/tokens/new?type=TOTP"), at("add-raw", "/tokens/new?type=RawCredential"), at("add-ssh", "/tokens/new?type=SSHKey")}},

@@ -115,7 +115,8 @@
 		focused() {
 			const element = document.activeElement;
 			const index = globalThis.reachable.indexOf(element);
-			return { index, name: outline(element), visible: index >= 0 && ring(element) !== globalThis.resting[index] };
+			const parts = ["date", "time", "datetime-local", "month", "week"].includes(element.type);
+			return { index, parts, name: outline(element), visible: index >= 0 && ring(element) !== globalThis.resting[index] };
 		},
 		count(within, selector) { return all(within, selector).filter(visible).length; },
 		attribute(within, selector, name) {
