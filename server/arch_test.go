@@ -46,6 +46,8 @@ var imports = []rule{
 	// reader's key; who may be called for that they are told through an interface.
 	{"server/internal/refreshes", list("SHARED", "server/internal/providers", "server/internal/vaults", "server/internal/platform", "server/internal/accounts",
 		"server/internal/grants", "server/internal/webhooks", "server/internal/policy", "server/internal/ratelimit", "server/internal/audit")},
+	// Bound webhooks are asked how they are: through vaults, which has their secrets.
+	{"server/internal/health", list("models", "server/internal/fault", "server/internal/grants")},
 	// A refresh that somebody asks for, of whichever vault.
 	{"server/internal/renew", list("SHARED", "server/internal/refreshes", "server/internal/vaults", "server/internal/platform",
 		"server/internal/grants", "server/internal/audit")},
@@ -89,7 +91,7 @@ var lists = map[string][]string{
 	"DOORS": {
 		"models", "server/internal/fault", "server/internal/web", "totp", // a code with its remaining seconds is shown
 		"refresh", // its outcomes and reasons are shown
-		"server/internal/connect", "server/internal/refreshes", "server/internal/renew", "server/internal/providers",
+		"server/internal/connect", "server/internal/refreshes", "server/internal/renew", "server/internal/health", "server/internal/providers",
 		"server/internal/agents", "server/internal/vaults", "server/internal/platform", "server/internal/accounts",
 		"server/internal/grants", "server/internal/webhooks", "server/internal/policy", "server/internal/ratelimit", "server/internal/audit",
 	},

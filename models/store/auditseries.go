@@ -21,11 +21,7 @@ func (s *Store) AuditSeries(ctx context.Context, accountID uuid.UUID, f models.A
 		return nil, err
 	}
 	since, until := models.Stamp(f.Since), models.Stamp(f.Until)
-	bucket := "CAST(floor((extract(epoch FROM at) - ?) / ?) AS bigint)"
-	if s.dialect == SQLite {
-		bucket = "(unixepoch(at) - ?) / ?"
-	}
-	db := s.view(ctx).Table("audit_events").Select(bucket+` AS bucket,
+	db := s.view(ctx).Table("audit_events").Select(s.bucketOf("at")+` AS bucket,
 			count(*) FILTER (WHERE event_type = 'release' AND outcome = 'ok') AS releases,
 			count(*) FILTER (WHERE event_type = 'refusal') AS refusals,
 			count(*) FILTER (WHERE event_type = 'refresh' AND outcome = 'ok' AND detail LIKE '%outcome=rotated%') AS refreshed,

@@ -12,10 +12,20 @@ import (
 	"github.com/tvzero/tokenvault/models"
 )
 
-// PutBinding inserts a binding or replaces the one of the same id. ErrConflict:
+// PutBinding inserts a binding or replaces the one of the same id. The webhook of an
+// active one is asked how it is from then on, that of any other is not. ErrConflict:
 // the account has another active, or another pending, binding.
 func (s *Store) PutBinding(ctx context.Context, b *models.Binding) error {
-	return s.put(ctx, b.AccountID, b, "binding")
+	return s.InTx(ctx, func(ctx context.Context) error {
+		if err := s.put(ctx, b.AccountID, b, "binding"); err != nil {
+			return err
+		}
+		now, err := s.Clock(ctx)
+		if err != nil {
+			return err
+		}
+		return s.record(ctx, func(db *gorm.DB) error { return scheduleProbe(db, b, now) })
+	})
 }
 
 // put inserts a row, or replaces the one of the same primary key.

@@ -128,3 +128,12 @@ func (s *Store) Count(t *testing.T, table string) (n int64) {
 
 // Owned are the tables that DeleteAccount empties by itself.
 func Owned() []string { return owned[:] }
+
+// PassProbe makes the time when an account's webhook is asked next one in the past.
+func (s *Store) PassProbe(t *testing.T, accountID uuid.UUID) {
+	past := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+	err := s.write.WithContext(t.Context()).Model(&models.WebhookProbe{}).Where("account_id = ?", accountID).UpdateColumn("due_at", past).Error
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -27,6 +27,7 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/connect"
 	"github.com/tvzero/tokenvault/server/internal/custody"
 	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/server/internal/health"
 	"github.com/tvzero/tokenvault/server/internal/platform"
 	"github.com/tvzero/tokenvault/server/internal/providers"
 	"github.com/tvzero/tokenvault/server/internal/refreshes"
@@ -53,6 +54,7 @@ type App struct {
 	providers *providers.Registry
 	engine    *refresh.Engine // of platform vaults
 	refreshes *refreshes.Service
+	health    *health.Service
 	renew     *renew.Service
 	connect   *connect.Service
 	outbound  *http.Client // for minting: to addresses that a credential names
@@ -156,7 +158,7 @@ func (a *App) services(keys *custody.Keyring) (err error) {
 	})
 	a.vaults = vaults.New(vaults.Deps{
 		Accounts: a.store, Bindings: a.store, Containers: a.store, Index: a.store, Finder: a.store, Keyring: keys,
-		Pairing: a.webhooks, Documents: a.webhooks, Platform: a.platform, Moves: a.platform, Refreshes: a.store, Providers: a.providers,
+		Pairing: a.webhooks, Documents: a.webhooks, Platform: a.platform, Moves: a.platform, Samples: a.store, Refreshes: a.store, Providers: a.providers,
 		Audit: a.audit, History: a.audit, Gate: a.gate,
 		AllowPrivate: a.config.AllowPrivateNetworks, OwnHost: a.config.PublicURL.Hostname(),
 		Now: time.Now, Random: rand.Reader, Logger: a.logger,
@@ -168,6 +170,9 @@ func (a *App) services(keys *custody.Keyring) (err error) {
 	a.refreshes = refreshes.New(refreshes.Deps{
 		Leases: a.store, Outbox: a.store, Index: a.store, Webhooks: a.webhooks, Vaults: a.vaults, Providers: a.providers, Client: client,
 		Keyring: keys, Audit: a.audit, Logger: a.logger, Now: time.Now, Limits: refreshes.Limits{Drain: refreshDrain},
+	})
+	a.health = health.New(health.Deps{
+		Probes: a.store, Checker: a.vaults, Samples: a.store, Now: time.Now, Random: jitter.Float64, Logger: a.logger,
 	})
 	a.connect = connect.New(connect.Deps{
 		Providers: a.providers, Client: client, HTTP: a.upstream, Vaults: a.vaults, Platform: a.platform, Keyring: keys, Used: a.store,

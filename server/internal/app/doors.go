@@ -14,7 +14,7 @@ func (a *App) doors() (http.Handler, error) {
 	pages, err := dashboard.New(dashboard.Deps{
 		Auth: a.grants, Accounts: a.accounts, Tokens: a.vaults, Vault: a.vaults, Webhook: a.vaults,
 		Agents: a.agents, Grants: a.agents, Platform: a.platform, Keys: a.grants, Sessions: a.grants, Linking: a.platform,
-		Moves: a.vaults, DueKeys: a.platform, Refresh: a.renew, Connect: a.connect, Known: a.providers, Audit: a.audit, Cookies: cookies, PublicURL: a.config.PublicURL,
+		Moves: a.vaults, DueKeys: a.platform, Refresh: a.renew, Connect: a.connect, Known: a.providers, Audit: a.audit, Health: a.health, Cookies: cookies, PublicURL: a.config.PublicURL,
 	})
 	if err != nil {
 		return nil, err

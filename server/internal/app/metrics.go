@@ -39,6 +39,7 @@ func (a *App) metricsHandler() http.Handler {
 			Name: "tokenvault_audit_failures_total", Help: "Writes of audit rows that failed; nothing was released for them.",
 		}, func() float64 { return float64(a.audit.Stats().Failures) }),
 		newRefreshMetrics(a),
+		newHealthMetrics(a.health),
 		keyUse{a.platform, prometheus.NewDesc("tokenvault_server_key_use",
 			"What is still under each server key: tokens that it seals, rows that it authenticates, webhooks' secrets.", []string{"key", "what"}, nil)},
 	)

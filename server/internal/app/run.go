@@ -41,7 +41,7 @@ func (a *App) Run(ctx context.Context) error {
 	base, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var loops sync.WaitGroup
-	failed := make(chan error, 9)
+	failed := make(chan error, 12)
 	start := func(name string, run func(context.Context) error) {
 		loops.Go(func() {
 			if err := run(base); err != nil {
@@ -55,6 +55,7 @@ func (a *App) Run(ctx context.Context) error {
 	start("platform vaults", a.platform.Run)
 	start("database listener", a.listen)
 	start("providers", a.discover)
+	start("webhook health", a.health.Run)
 	// Refreshes end first: what they do at their end rests on all of these.
 	due, endRefreshes := context.WithCancel(base)
 	defer endRefreshes()

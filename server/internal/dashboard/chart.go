@@ -19,6 +19,7 @@ type chart struct {
 	Series  []series
 	Rows    []chartRow
 	Flat    bool // there is nothing to draw
+	Nested  bool // it is a part of a card
 
 	totals []int64
 }

@@ -49,6 +49,7 @@ type Deps struct {
 	Connect   Connections
 	Known     Providers
 	Audit     Record
+	Health    Health
 	Cookies   web.Cookies
 	PublicURL *url.URL         // what the command lines on the pages use
 	Now       func() time.Time // nil: time.Now

@@ -60,7 +60,7 @@ func open(t *testing.T) *door {
 	s := newServices(t)
 	public := &url.URL{Scheme: "http", Host: "127.0.0.1:8000"}
 	d, err := dashboard.New(dashboard.Deps{
-		Auth: s, Accounts: s, Tokens: s, Vault: s, Webhook: s, Agents: s, Grants: s, Audit: record{s}, Cookies: web.NewCookies(public), PublicURL: public,
+		Auth: s, Accounts: s, Tokens: s, Vault: s, Webhook: s, Agents: s, Grants: s, Audit: record{s}, Health: s, Cookies: web.NewCookies(public), PublicURL: public,
 		Platform: s, Keys: keys{s}, Sessions: sessions{s}, Linking: s, Moves: s, DueKeys: s,
 		Refresh: refreshing{s}, Connect: s, Known: registry{s}, Now: func() time.Time { return now },
 	})

@@ -22,6 +22,7 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/custody"
 	"github.com/tvzero/tokenvault/server/internal/fault"
 	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/server/internal/health"
 	"github.com/tvzero/tokenvault/server/internal/platform"
 	"github.com/tvzero/tokenvault/server/internal/providers"
 	"github.com/tvzero/tokenvault/server/internal/renew"
@@ -484,6 +485,19 @@ func (s *services) MoveBackPlan(context.Context, grants.Principal) ([]vaults.Bac
 		{Token: s.token, Movable: true},
 		{Token: models.Token{ServiceName: "otp", TokenType: "TOTP"}, Reason: "A TOTP secret never leaves a webhook."},
 	}, s.read
+}
+
+// History has two steps with checks, one of which failed in part.
+func (s *services) History(_ context.Context, _ grants.Principal, f health.Filter) ([]health.Point, health.Share, error) {
+	if s.quiet {
+		return []health.Point{{At: f.Since}}, health.Share{}, s.read
+	}
+	return []health.Point{
+		{At: f.Since, Checks: 12, Mean: 12500 * time.Microsecond, Worst: 40 * time.Millisecond},
+		{At: f.Since.Add(f.Step), Checks: 12, Failures: 3, Mean: 20 * time.Millisecond, Worst: 90 * time.Millisecond},
+		{At: f.Since.Add(2 * f.Step), Checks: 1, Failures: 1},
+		{At: f.Since.Add(3 * f.Step)},
+	}, health.Share{Checks: 2016, Failures: 14}, s.read
 }
 
 // record is the audit record: its List has another shape than that of agents.

@@ -47,6 +47,7 @@ func (d *Dashboard) showVault(c *gin.Context, v visitor, probes []vaults.Probe, 
 		Waiting int // tokens that platform vaults still hold
 		Vaults  []vaultRow
 		Pending bool // new keys are due in one of them
+		History *healthHistory
 	}
 	p := page{
 		Vault: v.vault, Bound: bound(v), Sealed: v.vault.Mode == models.ModePlatform, Probes: showProbes(probes), Summary: summarize(probes),
@@ -56,6 +57,9 @@ func (d *Dashboard) showVault(c *gin.Context, v visitor, probes []vaults.Probe, 
 		return err
 	}
 	p.Pending = slices.ContainsFunc(p.Vaults, func(row vaultRow) bool { return row.Pending })
+	if p.History, err = d.healthHistory(c, v, c.Query("range")); err != nil {
+		return err
+	}
 	if p.Bound {
 		p.Host, p.Health = hostOf(v.vault.Binding.URL), healthBadge(v.vault.Binding.HealthStatus)
 		for _, row := range p.Vaults {

@@ -1,6 +1,8 @@
 package vaults_test
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -175,6 +177,71 @@ func TestAWebhookThatIsAwayIsUnhealthy(t *testing.T) {
 			t.Errorf("status %+v, %v; want unhealthy and why", status.Binding, err)
 		}
 		_, err = w.CheckWebhook(t.Context(), w.newUser("platform@example.com"), w.client)
+		wantCode(t, err, fault.WebhookNotConfigured)
+	})
+}
+
+// sampled keeps samples in memory.
+type sampled struct {
+	list []models.HealthSample
+	err  error
+}
+
+func (s *sampled) PutHealthSample(_ context.Context, sample models.HealthSample) error {
+	s.list = append(s.list, sample)
+	return s.err
+}
+
+func TestEachHealthCallIsKeptAsASampleWithoutTheWebhooksWords(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, db *store.Store) {
+		kept := &sampled{}
+		w, l := boundLiar(t, db, func(d *vaults.Deps) { d.Samples = kept })
+		probe := func(want models.HealthSample, health string) {
+			t.Helper()
+			got, err := w.CheckHealth(t.Context(), w.user.AccountID)
+			if err != nil {
+				t.Fatalf("CheckHealth: %v", err)
+			}
+			binding, _ := w.binding(models.BindingActive)
+			want.AccountID, want.BindingID, want.At, want.LatencyMS = w.user.AccountID, binding.ID, got.At, got.LatencyMS
+			if last := kept.list[len(kept.list)-1]; got != want || last != want {
+				t.Errorf("got %+v, kept %+v, want %+v", got, last, want)
+			}
+			if binding.HealthStatus != health || binding.HealthCheckedAt == nil {
+				t.Errorf("the binding is %s, want %s", binding.HealthStatus, health)
+			}
+		}
+		probe(models.HealthSample{OK: true, Status: 200}, models.HealthHealthy)
+		w.check()
+		if len(kept.list) != 2 || !kept.list[1].OK {
+			t.Errorf("a check kept %+v, want a second healthy sample", kept.list)
+		}
+		l.change(func(l *liar) {
+			l.health = func(w http.ResponseWriter, _ bool) {
+				says(w, 200, wire.HealthResponse{Status: wire.StatusHealthy, KeyConfigured: true, WebhookID: "canary-in-an-id"})
+			}
+		})
+		probe(models.HealthSample{Status: 200, Code: "WEBHOOK_MISMATCH"}, models.HealthUnhealthy)
+		l.change(func(l *liar) {
+			l.health = func(w http.ResponseWriter, _ bool) { says(w, 500, map[string]string{"error": "canary"}) }
+		})
+		kept.err = errors.New("the database is away") // which is no reason to fail
+		probe(models.HealthSample{Status: 500, Code: "WEBHOOK_UNAVAILABLE"}, models.HealthUnhealthy)
+		l.Close()
+		probe(models.HealthSample{Code: "WEBHOOK_UNAVAILABLE"}, models.HealthUnhealthy)
+		if err := w.Lock(t.Context(), w.user, w.client); err != nil {
+			t.Fatal(err)
+		}
+		probe(models.HealthSample{Code: "WEBHOOK_UNAVAILABLE"}, models.HealthUnhealthy)
+
+		before := len(kept.list)
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := w.CheckHealth(gone, w.user.AccountID); err == nil || len(kept.list) != before {
+			t.Errorf("a call that was cut off: %v, and %d samples more, want an error and none", err, len(kept.list)-before)
+		}
+		_, err := w.CheckHealth(t.Context(), w.newUser("platform@example.com").AccountID)
 		wantCode(t, err, fault.WebhookNotConfigured)
 	})
 }

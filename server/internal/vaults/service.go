@@ -101,6 +101,11 @@ type Recorder interface {
 	Do(ctx context.Context, e audit.Event, do func(ctx context.Context) error) error
 }
 
+// Samples keeps how webhooks took health calls.
+type Samples interface {
+	PutHealthSample(ctx context.Context, sample models.HealthSample) error
+}
+
 // Deps is what the service needs. Accounts, Bindings, Containers, Index and
 // Finder are the same database, Audit and History the same record. Now and Random are clock and randomness.
 type Deps struct {
@@ -114,6 +119,7 @@ type Deps struct {
 	Documents  Documents
 	Platform   Platform
 	Moves      Moves
+	Samples    Samples   // nil: none are kept
 	Refreshes  Refreshes // nil: nothing is known of refreshing
 	Providers  Providers // nil: none
 	Audit      Recorder

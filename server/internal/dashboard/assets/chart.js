@@ -1,6 +1,6 @@
 // Draws the tables of charts. Who does not see the picture, or has no scripts, reads
-// the table. Bars are stacked on each other, lines are not; what is drawn in another
-// tone than "good" is hatched too, so that colour alone says nothing.
+// the table. Bars are stacked on each other, those that are not "good" hatched, so that
+// colour alone says nothing. Beside lines, a number that is "bad" is a hatched band.
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const height = 200;
@@ -41,7 +41,10 @@ function read(figure) {
       column.values.push(text === "" ? null : Number(text));
     });
   }
-  if (figure.dataset.kind !== "bars") return { times, columns, order: columns, drawn: [times, ...columns.map((c) => c.values)] };
+  if (figure.dataset.kind !== "bars") {
+    const order = columns.filter((column) => column.tone !== "bad");
+    return { times, columns, order, drawn: [times, ...order.map((column) => column.values)] };
+  }
   const sums = columns.map((_, last) => times.map((_, i) => columns.slice(0, last + 1).reduce((sum, c) => sum + (c.values[i] ?? 0), 0)));
   return { times, columns, order: [...columns].reverse(), drawn: [times, ...sums.reverse()] };
 }
@@ -66,25 +69,35 @@ function options(figure, plot, numbers) {
       { ...axis, size: 46, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5, 1e6], values: (_, ticks) => ticks.map(short) },
     ],
     series: [{}, ...numbers.order.map((column) => line(column, bars, colours[column.tone]))],
-    hooks: { setCursor: [(chart) => tell(figure, numbers, chart.cursor.idx)] },
+    hooks: {
+      setCursor: [(chart) => tell(figure, numbers, chart.cursor.idx)],
+      drawClear: bars ? [] : [(chart) => bands(chart, numbers, colours.bad)],
+    },
   };
 }
 
 function line(column, bars, colour) {
-  if (!bars) {
-    const marks = column.tone === "bad";
-    return {
-      stroke: colour, width: marks ? 0 : 1.75, spanGaps: false,
-      fill: column.tone === "good" ? translucent(colour) : undefined,
-      paths: marks ? () => null : undefined,
-      points: marks ? { show: true, size: 9, stroke: colour, fill: colour } : { show: false },
-    };
-  }
+  if (!bars) return { stroke: colour, width: 1.75, points: { size: 5, fill: colour }, fill: column.tone === "good" ? translucent(colour) : undefined };
   return {
     stroke: colour, width: 1, points: { show: false },
     fill: column.tone === "good" ? colour : () => hatch(colour),
     paths: uPlot.paths.bars({ size: [0.86, 48], align: 1 }),
   };
+}
+
+// bands marks the steps in which something went wrong.
+function bands(chart, numbers, colour) {
+  const bad = numbers.columns.find((column) => column.tone === "bad");
+  const step = numbers.times[1] - numbers.times[0];
+  chart.ctx.save();
+  chart.ctx.fillStyle = hatch(colour);
+  chart.ctx.globalAlpha = 0.5;
+  numbers.times.forEach((from, i) => {
+    if (!bad.values[i]) return;
+    const left = chart.valToPos(from, "x", true);
+    chart.ctx.fillRect(left, chart.bbox.top, chart.valToPos(from + step, "x", true) - left, chart.bbox.height);
+  });
+  chart.ctx.restore();
 }
 
 function translucent(colour) {
