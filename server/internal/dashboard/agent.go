@@ -86,8 +86,12 @@ func (d *Dashboard) showAgentPage(c *gin.Context, v visitor, detail agents.Detai
 	for _, token := range tokens {
 		p.Services = append(p.Services, token.Token.ServiceName)
 	}
-	if p.Activity, err = d.activityOf(ctx, v, detail.Agent.ID); err != nil {
+	if p.Activity, err = d.activityOf(ctx, v, detail.Agent.ID, p.Services); err != nil {
 		return err
+	}
+	// The agent's row is written some seconds after its use, the record before it.
+	if seen := p.Activity.LastSeen; seen != nil && (p.Agent.LastUsedAt == nil || seen.After(*p.Agent.LastUsedAt)) {
+		p.Agent.LastUsedAt = seen
 	}
 	example := ""
 	if len(p.Grants) > 0 {

@@ -6,7 +6,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/audit"
 )
 
@@ -18,30 +17,25 @@ const (
 
 // activity is what the record says of an agent lately.
 type activity struct {
-	Events   []activityRow
+	Events   []eventRow
 	Older    bool // there are more than those
 	Releases int  // within activitySpan
 	Refusals int
-	More     bool // the two are only those of the newest events: there are too many to count
+	LastSeen *time.Time // when it last asked for something, nil: not among the newest events
+	More     bool       // the two are only those of the newest events: there are too many to count
 }
 
-type activityRow struct {
-	At      time.Time
-	Type    string
-	Outcome badge
-	Service string
-	Address string
-	Detail  string
-}
-
-func (d *Dashboard) activityOf(ctx context.Context, v visitor, agent uuid.UUID) (activity, error) {
+func (d *Dashboard) activityOf(ctx context.Context, v visitor, agent uuid.UUID, services []string) (activity, error) {
 	newest, err := d.deps.Audit.List(ctx, v.principal.AccountID, audit.Filter{AgentID: agent, Limit: activityShown})
 	if err != nil {
 		return activity{}, err
 	}
 	a := activity{Older: newest.NextCursor != ""}
+	a.Events = rowsOf(newest.Events, nil, services)
 	for _, e := range newest.Events {
-		a.Events = append(a.Events, showActivity(e))
+		if e.Source == string(audit.Agent) && (a.LastSeen == nil || e.At.After(*a.LastSeen)) {
+			a.LastSeen = &e.At
+		}
 	}
 	week, err := d.deps.Audit.List(ctx, v.principal.AccountID, audit.Filter{AgentID: agent, Since: d.deps.Now().Add(-activitySpan), Limit: audit.MaxLimit})
 	if err != nil {
@@ -57,12 +51,4 @@ func (d *Dashboard) activityOf(ctx context.Context, v visitor, agent uuid.UUID) 
 		}
 	}
 	return a, nil
-}
-
-func showActivity(e models.AuditEvent) activityRow {
-	row := activityRow{At: e.At, Type: e.EventType, Service: e.ServiceName, Address: e.Address, Detail: e.Detail, Outcome: badge{Look: "good", Text: e.Outcome}}
-	if e.Outcome != audit.OutcomeOK {
-		row.Outcome.Look = "warn"
-	}
-	return row
 }

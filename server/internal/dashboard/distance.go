@@ -10,11 +10,15 @@ import (
 // distances makes the template function "ago": how far away a time is, "3 days ago"
 // or "in 2 hours", with the time itself in the title. The script of every page keeps
 // it current, in the same words.
-func distances(now func() time.Time) func(t any) (template.HTML, error) { return distant(now, "data-relative") }
+func distances(now func() time.Time) func(t any) (template.HTML, error) {
+	return distant(now, "data-relative")
+}
 
 // countdowns makes the template function "countdown": as "ago", for what ends; the
 // script counts the seconds of its last hour.
-func countdowns(now func() time.Time) func(t any) (template.HTML, error) { return distant(now, "data-countdown") }
+func countdowns(now func() time.Time) func(t any) (template.HTML, error) {
+	return distant(now, "data-countdown")
+}
 
 func distant(now func() time.Time, attribute string) func(t any) (template.HTML, error) {
 	return func(t any) (template.HTML, error) {

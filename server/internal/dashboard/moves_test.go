@@ -36,7 +36,7 @@ func TestWhatWaitsToBeMovedIsShownWithWhomItWaitsFor(t *testing.T) {
 		t.Error("the list does not say what waits")
 	}
 	body := d.get(t, "/vault/move").body
-	for _, want := range []string{"github, gitlab", "This session opens it.", "slack", "Waits for: Safari on macOS.", ">decade</span>", "<button>Move what this session opens (2)</button>", `name="total" value="2"`, "tv-seen"} {
+	for _, want := range []string{"github, gitlab", "This session opens it.", "slack", "Waits for: Safari on macOS.", ">decade</span>", "<button>Move what this session opens (2)</button>", `name="total" value="2"`, "TV Seen"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page lacks %q", want)
 		}

@@ -42,13 +42,13 @@ func (d *Dashboard) curlSnippet(webhook bool, service string) snippet {
 	if !webhook {
 		return snippet{
 			ID: "curl", Label: "curl",
-			Text: header + fmt.Sprintf("  curl -fsS --header @- --get --data-urlencode 'service=%s' \\\n    '%s'\n", service, d.credentialsURL()),
+			Text: header + fmt.Sprintf("  curl -fsS --header @- \\\n    --get --data-urlencode 'service=%s' \\\n    '%s'\n", service, d.credentialsURL()),
 			Note: "The answer is the credential, opened with the agent's own key. The key is not in the list of processes.",
 		}
 	}
 	return snippet{
 		ID: "curl", Label: "curl",
-		Text: "url=$(" + header + fmt.Sprintf("  curl -fsS --header @- --output /dev/null --write-out '%%{redirect_url}' \\\n    --get --data-urlencode 'service=%s' '%s')\n", service, d.credentialsURL()) +
+		Text: "url=$(" + header + fmt.Sprintf("  curl -fsS --header @- --output /dev/null \\\n    --write-out '%%{redirect_url}' \\\n    --get --data-urlencode 'service=%s' \\\n    '%s')\n", service, d.credentialsURL()) +
 			"curl -fsS \"$url\"\n",
 		Note: "The second request goes to your webhook, without the agent's key: do not let curl follow the redirect by itself. The ticket in the address works once, within 15 seconds.",
 	}
