@@ -3,6 +3,7 @@ package dashboard
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/gin-gonic/gin"
@@ -33,7 +34,7 @@ type addPage struct {
 	Others     []addField // that all types have
 	Replace    bool
 	Again      bool // secrets are to be typed again
-	Providers  []providerButton
+	Providers  []providerChoice
 	ByWebhook  bool // the webhook connects accounts by itself
 }
 
@@ -88,6 +89,34 @@ func typeChoices(webhook bool, replacing string) []typeChoice {
 	return choices
 }
 
+// A providerChoice is a provider at which an account can be connected, with what that
+// does to the trust of the token.
+type providerChoice struct {
+	providerButton
+	Effect string
+	Trust  badge
+}
+
+func (d *Dashboard) providerChoices(v visitor) []providerChoice {
+	buttons := d.providerButtons(v)
+	choices := make([]providerChoice, 0, len(buttons))
+	for _, b := range buttons {
+		c := providerChoice{providerButton: b}
+		switch {
+		case !bound(v):
+			c.Trust, c.Effect = badge{Look: "sealed", Text: "Sealed"}, "This server is issued the token, and seals it at once."
+		case !b.Seen:
+			c.Trust, c.Effect = badge{Look: "zero", Text: "TV Zero"}, "Your webhook is issued the token by itself, and this server sees nothing of it."
+		case slices.Contains(v.vault.Binding.Capabilities, "tv-refresh"):
+			c.Trust, c.Effect = badge{Look: "refresh", Text: "TV Refresh"}, "This server is issued the token and hands it to your webhook: it sees it then, and at each refresh."
+		default:
+			c.Trust, c.Effect = badge{Look: "seen", Text: "TV Seen"}, "This server is issued the token and hands it to your webhook: it sees it once. Your webhook does not let it refresh the token: when that ends, connect again."
+		}
+		choices = append(choices, c)
+	}
+	return choices
+}
+
 // newTokenPage is the form for a new token, or to replace one.
 func (d *Dashboard) newTokenPage(c *gin.Context, v visitor) error {
 	form := url.Values{"serviceName": {c.Query("service")}, "type": {c.Query("type")}}
@@ -117,14 +146,14 @@ func (d *Dashboard) newTokenPage(c *gin.Context, v visitor) error {
 func (d *Dashboard) showAdd(c *gin.Context, v visitor, form url.Values, replacing string, failure *fault.Error) error {
 	p := addPage{
 		Bound: bound(v), Replacing: replacing, Replace: form.Get("replace") != "", Again: failure != nil,
-		Choices: typeChoices(bound(v), replacing), Providers: d.providerButtons(v), ByWebhook: v.vault.ConnectsItself(),
+		Choices: typeChoices(bound(v), replacing), Providers: d.providerChoices(v), ByWebhook: v.vault.ConnectsItself(),
 	}
-	v2 := view{Title: "Add a token", Section: "tokens", Page: &p}
+	show := view{Title: "Add a token", Section: "tokens", Page: &p}
 	if p.Bound {
-		p.WebhookURL, p.Host, v2.Connect = v.vault.Binding.URL, hostOf(v.vault.Binding.URL), origin(v.vault.Binding.URL)
+		p.WebhookURL, p.Host, show.Connect = v.vault.Binding.URL, hostOf(v.vault.Binding.URL), origin(v.vault.Binding.URL)
 	}
 	if replacing != "" {
-		v2.Title = "Replace " + replacing
+		show.Title = "Replace " + replacing
 	}
 	for i := range p.Choices {
 		if p.Choices[i].Value == form.Get("type") {
@@ -132,14 +161,14 @@ func (d *Dashboard) showAdd(c *gin.Context, v visitor, form url.Values, replacin
 		}
 	}
 	if p.Type == nil && form.Get("type") == "" && failure == nil {
-		return d.render(c, http.StatusOK, "addtoken", v2, &v)
+		return d.render(c, http.StatusOK, "addtoken", show, &v)
 	}
 	if p.Type == nil {
 		p.Type = &p.Choices[0]
 	}
-	v2.Camera = p.Type.Value == "TOTP"
-	v2.Problem = mark(failure, p.fill(form)...)
-	return d.render(c, statusOf(failure), "addtoken", v2, &v)
+	show.Camera = p.Type.Value == "TOTP"
+	show.Problem = mark(failure, p.fill(form)...)
+	return d.render(c, statusOf(failure), "addtoken", show, &v)
 }
 
 // fill makes the fields of the page's type, and returns those that a failure can name.

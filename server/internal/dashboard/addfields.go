@@ -73,7 +73,7 @@ func addFields() []addField {
 		area("accessToken", "Token", "JWT Bearer", "token", 3, true, ""),
 		area("accessToken", "Key or token", "PlainText", "token", 3, true, ""),
 		area("accessToken", "Access token", "OAuth OpenIDConnect", "token", 3, true, ""),
-		area("accessToken", "Credential", "RawCredential", "token", 7, true, "The whole key file. Agents get short-lived tokens made from it, never the file."),
+		area("accessToken", "Credential", "RawCredential", "token", 7, true, "The whole key file. It never leaves its vault: of a Google service account's, agents get short-lived tokens that are made from it."),
 		area("refreshToken", "Refresh token", "OAuth OpenIDConnect", "", 3, false, "Agents never get it."),
 		area("idToken", "ID token", "OpenIDConnect", "", 3, false, ""),
 		area("totpSecret", "Secret", "TOTP", "totp", 3, true, "The whole otpauth:// address, or the Base32 secret that the service shows beside its QR code; that alone means SHA-1, 6 digits and 30 seconds."),
