@@ -42,7 +42,7 @@ func main() {
 		return
 	}
 	var s settings
-	only := flag.String("only", "", "measure only this: release, revoke, platform, credential, refresh or idle")
+	only := flag.String("only", "", "measure only this: release, revoke, platform, credential, refresh, pages or idle")
 	flag.IntVar(&s.runs, "runs", 5, "interleaved runs of each side for each figure")
 	flag.DurationVar(&s.duration, "duration", 3*time.Second, "length of one run")
 	flag.DurationVar(&s.warm, "warm", 3*time.Second, "length of the unmeasured run before a series")
@@ -84,6 +84,7 @@ func run(ctx context.Context, s settings, only string) (err error) {
 		{"platform", measurePlatform},
 		{"credential", measureCredential},
 		{"refresh", measureRefresh},
+		{"pages", measurePages},
 		{"idle", measureIdle},
 	} {
 		if only != "" && only != part.name {

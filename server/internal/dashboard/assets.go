@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"sync"
 
 	"github.com/gin-gonic/gin"
 
@@ -25,8 +26,9 @@ type assets struct {
 }
 
 type asset struct {
-	kind string
-	body []byte
+	kind   string
+	body   []byte
+	packed func() []byte // with gzip, made when it is first asked for; nil: that would be no shorter
 }
 
 func loadAssets() (*assets, error) {
@@ -92,7 +94,7 @@ func (a *assets) add(name string, body []byte) error {
 	hash := strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:10]))
 	hashed := strings.TrimSuffix(path.Base(name), extension) + "." + hash + extension
 	a.hashed[name] = "/assets/" + hashed
-	a.files[hashed] = asset{kind, body}
+	a.files[hashed] = asset{kind, body, sync.OnceValue(func() []byte { return pack(body) })}
 	return nil
 }
 
@@ -111,7 +113,16 @@ func (d *Dashboard) serveAsset(c *gin.Context) {
 		d.fail(c, fault.New(fault.NotFound, "There is nothing at this address."))
 		return
 	}
-	c.Header("Cache-Control", "public, max-age=31536000, immutable")
-	c.Header("Cross-Origin-Resource-Policy", "same-origin")
-	c.Data(200, file.kind, file.body)
+	h := c.Writer.Header()
+	h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	h.Set("Cross-Origin-Resource-Policy", "same-origin")
+	h.Set("Vary", "Accept-Encoding")
+	body := file.body
+	if takesGzip(c.Request.Header.Values("Accept-Encoding")) {
+		if packed := file.packed(); packed != nil {
+			h.Set("Content-Encoding", "gzip")
+			body = packed
+		}
+	}
+	c.Data(200, file.kind, body)
 }
