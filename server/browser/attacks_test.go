@@ -49,7 +49,7 @@ func (s *scene) forms() []string {
 		case strings.HasPrefix(route.Path, "/keys/"):
 			id = apiKey(s)
 		case strings.HasPrefix(route.Path, "/grants/"):
-			id = second(s)
+			id = secondSession(s)
 		case strings.HasPrefix(route.Path, "/escrows/"):
 			id = s.offered
 		case strings.HasPrefix(route.Path, "/tokens/superseded/"):

@@ -34,9 +34,9 @@ func of(name, before string, id func(s *scene) string, after string) way {
 	return way{name: name, path: func(s *scene) string { return before + id(s) + after }}
 }
 
-func agent(s *scene) string  { return s.agents[0] }
-func idle(s *scene) string   { return s.agents[1] }
-func second(s *scene) string { return grantOf(s.t, s.second) }
+func firstAgent(s *scene) string    { return s.agents[0] }
+func idleAgent(s *scene) string     { return s.agents[1] }
+func secondSession(s *scene) string { return grantOf(s.t, s.second) }
 
 // A place is a page, by its route, with the ways to it for somebody who is signed
 // out, in platform mode, and in webhook mode.
@@ -59,19 +59,20 @@ var places = []place{
 	{route: "/tokens/connect", sealed: []way{at("connect-sealed", "/tokens/connect")}, bound: []way{at("connect", "/tokens/connect")}},
 	{route: "/token/:service", sealed: []way{at("token-sealed", "/token/github"), at("token-sealed-totp", "/token/aws-root-2fa")},
 		bound: []way{at("token", "/token/github"), at("token-totp", "/token/aws-root-2fa"), at("token-oauth", "/token/google-calendar")}},
+	{route: "/token/:service/trust", sealed: []way{at("trust-sealed", "/token/github/trust")}, bound: []way{at("trust", "/token/github/trust")}},
 	{route: "/token/:service/delete", sealed: []way{at("token-delete-sealed", "/token/github/delete")}, bound: []way{at("token-delete", "/token/github/delete")}},
 	{route: "/token/:service/disconnect", sealed: []way{at("token-disconnect-sealed", "/token/google-calendar/disconnect")}, bound: []way{at("token-disconnect", "/token/google-calendar/disconnect")}},
 	{route: "/token/:service/connected", bound: []way{at("token-connected", "/token/google-calendar/connected").to("/token/google-calendar")}},
 	{route: "/tokens/superseded/:id/delete", sealed: []way{of("superseded-delete", "/tokens/superseded/", superseded, "/delete")}},
 	{route: "/agents", sealed: []way{at("agents-sealed", "/agents")}, bound: []way{at("agents", "/agents")}},
-	{route: "/agents/:id", sealed: []way{of("agent-sealed", "/agents/", agent, "")}, bound: []way{of("agent", "/agents/", agent, ""), of("agent-suspended", "/agents/", idle, "")}},
-	{route: "/agents/:id/rotate-key", bound: []way{of("agent-rotate", "/agents/", agent, "/rotate-key")}},
-	{route: "/agents/:id/delete", bound: []way{of("agent-delete", "/agents/", agent, "/delete")}},
+	{route: "/agents/:id", sealed: []way{of("agent-sealed", "/agents/", firstAgent, "")}, bound: []way{of("agent", "/agents/", firstAgent, ""), of("agent-suspended", "/agents/", idleAgent, "")}},
+	{route: "/agents/:id/rotate-key", bound: []way{of("agent-rotate", "/agents/", firstAgent, "/rotate-key")}},
+	{route: "/agents/:id/delete", bound: []way{of("agent-delete", "/agents/", firstAgent, "/delete")}},
 	{route: "/keys", sealed: []way{at("keys-sealed", "/keys")}, bound: []way{at("keys-empty", "/keys")}},
 	{route: "/keys/:id/rotate", sealed: []way{of("key-rotate", "/keys/", apiKey, "/rotate")}},
 	{route: "/grants", sealed: []way{at("sessions-sealed", "/grants")}, bound: []way{at("sessions", "/grants")}},
-	{route: "/grants/:id/revoke", sealed: []way{of("session-end", "/grants/", second, "/revoke")}},
-	{route: "/grants/:id/share-vault", sealed: []way{of("share-vault", "/grants/", second, "/share-vault")}},
+	{route: "/grants/:id/revoke", sealed: []way{of("session-end", "/grants/", secondSession, "/revoke")}},
+	{route: "/grants/:id/share-vault", sealed: []way{of("share-vault", "/grants/", secondSession, "/share-vault")}},
 	{route: "/escrows/:id", sealed: []way{of("offer", "/escrows/", func(s *scene) string { return s.offered }, "")}},
 	{route: "/audit", sealed: []way{at("audit-sealed", "/audit")}, bound: []way{at("audit", "/audit"), at("audit-refusals", "/audit?type=refusal"), at("audit-none", "/audit?service=nothing-of-this-name")}},
 	{route: "/settings", sealed: []way{at("settings-sealed", "/settings")}, bound: []way{at("settings", "/settings")}},

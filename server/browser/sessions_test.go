@@ -145,7 +145,7 @@ func TestADoubleClickDoesNothingTwice(t *testing.T) {
 	twice(agentPath, agentPath+"/grants", func() { p.Fill("css:form[action='"+agentPath+"/grants'] [name=serviceName]", "token-clicked-twice") })
 	count("/api"+agentPath, "token-clicked-twice", 1)
 	twice(agentPath+"/rotate-key", agentPath+"/rotate-key", nil)
-	twice("/grants/"+second(s)+"/revoke", "/grants/"+second(s)+"/revoke", nil)
+	twice("/grants/"+secondSession(s)+"/revoke", "/grants/"+secondSession(s)+"/revoke", nil)
 	twice("/token/token-clicked-twice/delete", "/token/token-clicked-twice/delete", nil)
 	count("/api/tokens", "token-clicked-twice", 0)
 	twice(agentPath+"/delete", agentPath+"/delete", nil)
