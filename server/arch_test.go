@@ -113,6 +113,8 @@ var homes = []rule{
 	{"github.com/google/uuid", list("models", "models/store", "server/internal/...", "bench/...")},
 	{"github.com/alecthomas/kong", list("server/internal/config", "server/internal/app/...", "webhook-sdk/cmd/...")}, // app has the server's commands
 	{"github.com/pquerna/otp", list("totp")},
+	{"github.com/go-webauthn/webauthn", list("server/internal/accounts")},
+	{"github.com/boombuler/barcode", list("server/internal/dashboard")}, // the QR code of a second factor, drawn by the page
 	{"github.com/golang-jwt/jwt", list("webhook-sdk/mint/...", "server/internal/app/...")}, // dev's own token endpoint verifies what mint signed
 	{"code.dny.dev/ssrf", list("webhook-sdk/netguard")},
 	{"github.com/prometheus/client_golang", list("server/internal/app/...")},

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/go-webauthn/webauthn/webauthn"
 	"github.com/google/uuid"
 
 	"github.com/tvzero/tokenvault/models"
@@ -62,8 +63,10 @@ type Deps struct {
 
 // Service registers people and signs them in and out. Safe for concurrent use.
 type Service struct {
-	deps      Deps
-	passwords *passwords
+	deps       Deps
+	passwords  *passwords
+	ceremonies *webauthn.WebAuthn // of passkeys; nil: they are not possible here
+	noPasskeys string             // why
 }
 
 // New makes the service.
@@ -72,7 +75,11 @@ func New(d Deps) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Service{deps: d, passwords: p}, nil
+	ceremonies, why, err := newCeremonies(d.PublicURL)
+	if err != nil {
+		return nil, err
+	}
+	return &Service{deps: d, passwords: p, ceremonies: ceremonies, noPasskeys: why}, nil
 }
 
 // RegistrationOpen reports whether Register would take a new account.

@@ -12,7 +12,8 @@ import (
 func (a *App) doors() (http.Handler, error) {
 	cookies := web.NewCookies(a.config.PublicURL)
 	pages, err := dashboard.New(dashboard.Deps{
-		Auth: a.grants, Accounts: a.accounts, Tokens: a.vaults, Vault: a.vaults, Webhook: a.vaults,
+		Auth: a.grants, Accounts: a.accounts, Profiles: a.accounts, Guards: a.accounts, Factors: a.accounts, Passkeys: a.accounts, Deletion: a.accounts, Together: a.grants,
+		Tokens: a.vaults, Vault: a.vaults, Webhook: a.vaults,
 		Agents: a.agents, Grants: a.agents, Platform: a.platform, Keys: a.grants, Sessions: a.grants, Linking: a.platform,
 		Moves: a.vaults, DueKeys: a.platform, Refresh: a.renew, Connect: a.connect, Known: a.providers, Audit: a.audit, Health: a.health, Cookies: cookies, PublicURL: a.config.PublicURL,
 	})

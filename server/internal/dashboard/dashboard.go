@@ -34,6 +34,12 @@ type Authenticator interface {
 type Deps struct {
 	Auth      Authenticator
 	Accounts  Accounts
+	Profiles  Profiles
+	Guards    Guards
+	Factors   Factors
+	Passkeys  Passkeys
+	Deletion  Deletion
+	Together  SessionsTogether
 	Tokens    Tokens
 	Vault     Vault
 	Webhook   Webhook
@@ -97,6 +103,10 @@ func (d *Dashboard) Routes(r gin.IRoutes) {
 	d.bindRoutes(routes)
 	d.auditRoutes(routes)
 	d.settingsRoutes(routes)
+	d.securityRoutes(routes)
+	d.factorRoutes(routes)
+	d.passkeyRoutes(routes)
+	d.dangerRoutes(routes)
 	d.vaultRoutes(routes)
 }
 

@@ -31,6 +31,12 @@ import (
 var (
 	_ dashboard.Authenticator    = (*grants.Service)(nil)
 	_ dashboard.Accounts         = (*accounts.Service)(nil)
+	_ dashboard.Profiles         = (*accounts.Service)(nil)
+	_ dashboard.Guards           = (*accounts.Service)(nil)
+	_ dashboard.Factors          = (*accounts.Service)(nil)
+	_ dashboard.Passkeys         = (*accounts.Service)(nil)
+	_ dashboard.Deletion         = (*accounts.Service)(nil)
+	_ dashboard.SessionsTogether = (*grants.Service)(nil)
 	_ dashboard.Tokens           = (*vaults.Service)(nil)
 	_ dashboard.Vault            = (*vaults.Service)(nil)
 	_ dashboard.Webhook          = (*vaults.Service)(nil)
@@ -60,7 +66,7 @@ func open(t *testing.T) *door {
 	s := newServices(t)
 	public := &url.URL{Scheme: "http", Host: "127.0.0.1:8000"}
 	d, err := dashboard.New(dashboard.Deps{
-		Auth: s, Accounts: s, Tokens: s, Vault: s, Webhook: s, Agents: s, Grants: s, Audit: record{s}, Health: s, Cookies: web.NewCookies(public), PublicURL: public,
+		Auth: s, Accounts: s, Profiles: s, Guards: s, Factors: s, Passkeys: s, Deletion: s, Together: s, Tokens: s, Vault: s, Webhook: s, Agents: s, Grants: s, Audit: record{s}, Health: s, Cookies: web.NewCookies(public), PublicURL: public,
 		Platform: s, Keys: keys{s}, Sessions: sessions{s}, Linking: s, Moves: s, DueKeys: s,
 		Refresh: refreshing{s}, Connect: s, Known: registry{s}, Now: func() time.Time { return now },
 	})
@@ -121,7 +127,7 @@ func (d *door) post(t *testing.T, path string, form url.Values) answer {
 func sealedPages() []string {
 	return []string{
 		"/", "/tokens/new", "/tokens/new?type=OAuth", "/tokens/new?service=my%20token", "/token/my%20token", "/token/my%20token/trust", "/token/my%20token/delete",
-		"/token/my%20token/disconnect", "/tokens/connect", "/tokens/connect?bridge=b&owner=o", "/tokens/superseded/" + agentID.String() + "/delete", "/agents", agentPath, "/keys", "/grants", "/escrows/" + escrowID.String(), "/settings", "/settings/vault", "/setup", "/setup/platform", "/setup/webhook",
+		"/token/my%20token/disconnect", "/tokens/connect", "/tokens/connect?bridge=b&owner=o", "/tokens/superseded/" + agentID.String() + "/delete", "/agents", agentPath, "/keys", "/grants", "/escrows/" + escrowID.String(), "/settings", "/settings/security", "/settings/danger/delete", "/settings/vault", "/setup", "/setup/platform", "/setup/webhook",
 	}
 }
 
@@ -141,7 +147,7 @@ func pages() []string {
 	return []string{
 		"/", "/tokens/new", "/tokens/new?service=my%20token", "/token/my%20token", "/token/my%20token/trust", "/token/my%20token/delete", "/token/my%20token/disconnect", "/tokens/connect",
 		"/tokens/connect?provider=acme&service=x", "/agents", agentPath, agentPath + "/rotate-key", agentPath + "/delete", "/keys", "/keys/" + keyID.String() + "/rotate", "/grants", "/grants/" + sessionID.String() + "/revoke",
-		"/grants/" + otherID.String() + "/share-vault", "/audit", "/audit?service=x&type=release", "/settings", "/settings/vault", "/setup", "/setup/platform", "/setup/webhook", "/setup/bound", "/settings/lock", "/settings/unbind", "/vault/move", "/vault/move/" + agentID.String() + "/delete", "/vault/move-back", link("c0de", hook, fingerprint),
+		"/grants/" + otherID.String() + "/share-vault", "/audit", "/audit?service=x&type=release", "/settings", "/settings/security", "/settings/sessions/end-others", "/settings/factor", "/settings/factor/off", "/settings/factor/codes", "/settings/passkeys/new", "/settings/passkeys/rename/" + keyID.String(), "/settings/passkeys/delete/" + keyID.String(), "/settings/danger", "/settings/danger/delete", "/settings/sessions/end-all", "/settings/vault", "/setup", "/setup/platform", "/setup/webhook", "/setup/bound", "/settings/lock", "/settings/unbind", "/vault/move", "/vault/move/" + agentID.String() + "/delete", "/vault/move-back", link("c0de", hook, fingerprint),
 	}
 }
 

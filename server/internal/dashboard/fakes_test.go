@@ -78,6 +78,12 @@ type services struct {
 	rekeyDue int
 	aside    []models.Token
 
+	challenge string // the account has a second factor
+	security  accounts.SecurityView
+	loss      grants.Loss
+	codes     accounts.Codes
+	noKeys    string // why passkeys are not possible
+
 	row         *models.Refresh // of the token; nil: nothing is known
 	connectable bool
 	health      string // status of the token; empty: active
@@ -125,7 +131,8 @@ func newServices(t *testing.T) *services {
 			{ID: agentID, At: at, EventType: "release", Source: "agent", Outcome: "ok", ServiceName: "my token", AgentID: &agentID, Address: "192.0.2.1", Client: "probe/1"},
 			{ID: account, At: at, EventType: "refusal", Source: "agent", Outcome: "NO_GRANT", AgentID: &account, Detail: "no grant"},
 		},
-		open: true,
+		open: true, loss: grants.Loss{Sessions: 1},
+		security: accounts.SecurityView{Passkeys: []accounts.PasskeyView{{ID: keyID, Name: "phone", CreatedAt: at}}},
 	}
 	s.bind()
 	s.preview = vaults.BindPreview{WebhookURL: "https://new.example", Host: "new.example", Fingerprint: fingerprint}
@@ -201,6 +208,9 @@ func (s *services) Register(_ context.Context, in accounts.RegisterInput, _ audi
 }
 
 func (s *services) Login(_ context.Context, in accounts.LoginInput, _ audit.Client) (accounts.SignIn, error) {
+	if s.challenge != "" {
+		return accounts.SignIn{AccountID: account, Challenge: s.challenge}, s.called("Login %s %s", in.Email, in.Password)
+	}
 	return s.signIn(), s.called("Login %s %s", in.Email, in.Password)
 }
 

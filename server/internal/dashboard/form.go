@@ -51,6 +51,14 @@ func mendable(err error) (*fault.Error, bool) {
 	}
 }
 
+// mend shows a failure where the person can mend it. Others are returned.
+func mend(err error, show func(failure *fault.Error) error) error {
+	if failure, ok := mendable(err); ok {
+		return show(failure)
+	}
+	return err
+}
+
 // Limits in bytes of what a form may hold; services have tighter ones.
 const (
 	maxLine  = 1 << 10
@@ -74,7 +82,7 @@ func readForm(c *gin.Context) (url.Values, error) {
 			return nil, fault.Field(name, "The field %q was sent twice.", name)
 		}
 		switch name {
-		case "password":
+		case "password", "currentPassword", "newPassword":
 			if len(values[0]) > maxLine {
 				err = fault.Field(name, "The password is longer than %d bytes.", maxLine)
 			}
@@ -82,6 +90,8 @@ func readForm(c *gin.Context) (url.Values, error) {
 			if len(values[0]) > maxSecret || !utf8.ValidString(values[0]) {
 				err = fault.Field(name, "What you entered is longer than %d bytes, or not text.", maxSecret)
 			}
+		case "challenge", "credential":
+			err = web.CheckText(name, values[0], maxLines)
 		case "notes", "description":
 			err = web.CheckLines(name, values[0], maxLines)
 		default:

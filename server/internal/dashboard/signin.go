@@ -20,6 +20,7 @@ import (
 type Accounts interface {
 	Register(ctx context.Context, in accounts.RegisterInput, client audit.Client) (accounts.SignIn, error)
 	Login(ctx context.Context, in accounts.LoginInput, client audit.Client) (accounts.SignIn, error)
+	LoginCode(ctx context.Context, in accounts.CodeInput, client audit.Client) (accounts.SignIn, error)
 	Logout(ctx context.Context, p grants.Principal, client audit.Client) error
 	Account(ctx context.Context, p grants.Principal) (models.Account, error)
 	RegistrationOpen(ctx context.Context) (bool, error)
@@ -28,6 +29,8 @@ type Accounts interface {
 func (d *Dashboard) signInRoutes(r routes) {
 	r.page("/login", d.page(d.loginPage))
 	r.POST("/login", d.page(d.login))
+	r.page("/login/code", d.page(d.loginAgain))
+	r.POST("/login/code", d.page(d.loginCode))
 	r.page("/register", d.page(d.registerPage))
 	r.POST("/register", d.page(d.register))
 	r.POST("/logout", d.page(d.logout))
@@ -47,7 +50,7 @@ func safeNext(next string) string {
 		return "/"
 	}
 	switch u.Path {
-	case "/login", "/register", "/logout":
+	case "/login", "/login/code", "/login/passkey", "/register", "/logout":
 		return "/"
 	}
 	return u.RequestURI()
@@ -58,7 +61,8 @@ type signInPage struct {
 	Email    field
 	Name     field
 	Password field
-	Open     bool // registration is
+	Open     bool   // registration is
+	Host     string // whose passkeys sign in here; empty: none
 }
 
 func emailField(value string) field {
@@ -91,6 +95,7 @@ func (d *Dashboard) showLogin(c *gin.Context, next, email string, failure *fault
 	p := signInPage{Next: next, Email: emailField(email), Open: open, Password: field{
 		Name: "password", Label: "Password", Type: "password", Autocomplete: "current-password", Required: true, MaxLength: maxLine,
 	}}
+	p.Host, _ = d.deps.Guards.PasskeyHost()
 	p.Email.Autofocus = email == ""
 	p.Password.Autofocus = email != ""
 	return d.render(c, statusOf(failure), "login", view{Title: "Sign in", Page: &p, Problem: mark(failure, &p.Email, &p.Password)}, nil)
@@ -116,6 +121,45 @@ func (d *Dashboard) login(c *gin.Context) error {
 			return d.showLogin(c, next, in.Email, failure)
 		}
 		return err
+	}
+	if signIn.Challenge != "" {
+		return d.showCode(c, next, signIn.Challenge, nil)
+	}
+	d.deps.Cookies.SetSession(c.Writer, signIn.Token.Reveal(), signIn.ExpiresAt)
+	return seeOther(c, next)
+}
+
+// showCode asks for a code of the second factor. What proves that the password was
+// right comes along, sealed: no page has the password twice.
+func (d *Dashboard) showCode(c *gin.Context, next, challenge string, failure *fault.Error) error {
+	type page struct {
+		Next, Challenge string
+		Code            field
+	}
+	p := page{next, challenge, codeField("Six digits, or a recovery code.")}
+	p.Code.Autofocus = true
+	return d.render(c, statusOf(failure), "login_code", view{Title: "Second factor", Page: &p, Problem: mark(failure, &p.Code)}, nil)
+}
+
+// loginAgain is for who reloads a step of signing in: nothing of it is kept.
+func (d *Dashboard) loginAgain(c *gin.Context) error { return seeOther(c, "/login") }
+
+func (d *Dashboard) loginCode(c *gin.Context) error {
+	form, err := readForm(c)
+	if err != nil {
+		return err
+	}
+	next, challenge := safeNext(form.Get("next")), form.Get("challenge")
+	signIn, err := d.deps.Accounts.LoginCode(c.Request.Context(), accounts.CodeInput{Challenge: challenge, Code: form.Get("code")}, client(c))
+	if err != nil {
+		failure, ok := mendable(err)
+		switch {
+		case !ok:
+			return err
+		case failure.Code == fault.LoginFailed && failure.Field == "": // the first step is over
+			return d.showLogin(c, next, "", failure)
+		}
+		return d.showCode(c, next, challenge, failure)
 	}
 	d.deps.Cookies.SetSession(c.Writer, signIn.Token.Reveal(), signIn.ExpiresAt)
 	return seeOther(c, next)
