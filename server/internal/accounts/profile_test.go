@@ -108,7 +108,7 @@ func TestAPasswordIsChangedAndSessionsStay(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		w := newWorld(t, s, true)
 		in := w.register("ann@example.com")
-		p, other := w.principal(in), accounts.SignIn{}
+		p := w.principal(in)
 		other, err := w.login("ann@example.com", password, "")
 		if err != nil {
 			t.Fatal(err)
