@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -105,20 +106,58 @@ func taken(kind, field, text string) bool {
 	return err == nil
 }
 
-// keysPage is a page with the module that reads certificates and keys.
-func keysPage(t *testing.T) *browsertest.Page {
-	t.Helper()
+// One world does for all of these: nothing of them is stored.
+func TestKeysAndCertificates(t *testing.T) {
+	t.Parallel()
 	w := browsertest.New(t, store.SQLite)
 	w.Owner.Register()
 	p := w.SignedIn(t)
-	p.Open("/tokens/new?type=Certificate")
-	p.WantsElement("#send:not([disabled])")
-	return p
+	for _, c := range []struct {
+		name string
+		test func(t *testing.T, p *browsertest.Page)
+	}{
+		{"are read in the page as they are", readsKeys},
+		{"are named where they are none", namesOthers},
+		{"break nothing where they are damaged", survivesDamage},
+		{"are checked before they are sent", checksCertificates},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := p.For(t)
+			p.Open("/tokens/new?type=Certificate")
+			p.WantsElement("#send:not([disabled])")
+			c.test(t, p)
+		})
+	}
 }
 
-func TestThePageReadsKeysAndCertificatesAsTheyAre(t *testing.T) {
-	t.Parallel()
-	p := keysPage(t)
+// survivesDamage has the page read keys and certificates with a few bytes changed: they
+// are read or refused, and nothing else.
+func survivesDamage(t *testing.T, p *browsertest.Page) {
+	key := signers()["P-256"]
+	for as, text := range map[string]string{"certificate": certify(key, "x", time.Now().Add(time.Hour)), "privateKey": forms(key)["SEC 1"], "sshKey": forms(key)["OpenSSH"]} {
+		whole, _ := pem.Decode([]byte(text))
+		var texts []string
+		for i := range len(whole.Bytes) {
+			damaged := slices.Clone(whole.Bytes)
+			damaged[i] ^= 1 << (i % 8)
+			texts = append(texts, block(whole.Type, damaged), block(whole.Type, whole.Bytes[:i]))
+		}
+		refused := 0
+		for i, got := range inPage(t, p, as, texts...) {
+			if strings.HasPrefix(got.Error, "broken:") {
+				t.Errorf("%s with byte %d damaged: %s", as, i/2, got.Error)
+			}
+			if got.Error != "" {
+				refused++
+			}
+		}
+		if refused < len(texts)/2 {
+			t.Errorf("%s: %d of %d damaged ones were refused, want those that were cut off at least", as, refused, len(texts))
+		}
+	}
+}
+
+func readsKeys(t *testing.T, p *browsertest.Page) {
 	until := time.Now().Add(90 * 24 * time.Hour).UTC().Truncate(time.Second)
 	publics := map[string]string{}
 	for name, key := range signers() {
@@ -151,9 +190,7 @@ func TestThePageReadsKeysAndCertificatesAsTheyAre(t *testing.T) {
 	}
 }
 
-func TestThePageNamesWhatIsNoKeyAndNoCertificate(t *testing.T) {
-	t.Parallel()
-	p := keysPage(t)
+func namesOthers(t *testing.T, p *browsertest.Page) {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -205,9 +242,7 @@ func TestThePageNamesWhatIsNoKeyAndNoCertificate(t *testing.T) {
 	}
 }
 
-func TestACertificateIsCheckedBeforeItIsSent(t *testing.T) {
-	t.Parallel()
-	p := keysPage(t)
+func checksCertificates(t *testing.T, p *browsertest.Page) {
 	all := signers()
 	p.Fill("Certificate", certify(all["P-256"], "client.example.com", time.Now().Add(91*24*time.Hour)))
 	p.Wants("For client.example.com, issued by client.example.com; ECDSA, P-256.", "90 more days.")
@@ -261,7 +296,7 @@ func TestWhatIsPastedIsNamed(t *testing.T) {
 		{"PlainText", "sk-" + strings.Repeat("a", 40), "openai", []string{"OpenAI API key"}},
 		{"PlainText", "sk_live_" + strings.Repeat("a", 24), "stripe", []string{"Stripe API key"}},
 		{"PlainText", "tvagent_" + strings.Repeat("a", 60), "", []string{"Recognized: key of Token Vault itself."}},
-		{"PlainText", "-----BEGIN RSA PRIVATE KEY-----\nx", "", []string{"This is a private key, not a token. Choose “SSH key” or “Certificate”."}},
+		{"PlainText", "-----BEGIN RSA PRIVATE KEY-----\nx", "", []string{"Recognized: RSA private key in PEM, as GitHub Apps have.", "This is a private key, not a token. Choose “SSH key” or “Certificate”."}},
 		{"PlainText", account, "google", []string{"Kept like this, they get the whole key."}},
 		{"PlainText", "Bearer abc", "", []string{"It begins with the word “Bearer”"}},
 		{"PlainText", "API_KEY=abc", "", []string{"It looks like a line of an environment file."}},

@@ -45,10 +45,10 @@ func TestAProviderIsOfferedWithWhatItDoesToTrust(t *testing.T) {
 		sealed       bool
 		want         string
 	}{
-		{"platform mode", ours, nil, true, `and seals it at once.</span> <span class="badge sealed">Sealed</span>`},
-		{"a secret of the webhook's", theirs, []string{"connect"}, false, `this server sees nothing of it.</span> <span class="badge zero">TV Zero</span>`},
-		{"a secret of the server's", ours, []string{"connect", "refresh"}, false, `when that ends, connect again.</span> <span class="badge seen">TV Seen</span>`},
-		{"refreshed through the server", ours, []string{"tv-refresh"}, false, `and at each refresh.</span> <span class="badge refresh">TV Refresh</span>`},
+		{"platform mode", ours, nil, true, `and seals it at once.</span> <span class="trust sealed">`},
+		{"a secret of the webhook's", theirs, []string{"connect"}, false, `this server sees nothing of it.</span> <span class="trust zero">`},
+		{"a secret of the server's", ours, []string{"connect", "refresh"}, false, `when that ends, connect again.</span> <span class="trust seen">`},
+		{"refreshed through the server", ours, []string{"tv-refresh"}, false, `and at each refresh.</span> <span class="trust refresh">`},
 	} {
 		d.bind()
 		d.sealed = false

@@ -198,7 +198,7 @@ func comeBackTo(u *url.URL) string {
 // browsers do not let a form's answer lead to another host.
 func (d *Dashboard) connectPage(c *gin.Context, v visitor) error {
 	type page struct {
-		Providers []providerButton
+		Providers []providerChoice
 		ByWebhook bool // the webhook may have others
 		Host      string
 		Provider  field
@@ -206,6 +206,7 @@ func (d *Dashboard) connectPage(c *gin.Context, v visitor) error {
 		Scope     field
 		To        string // where it begins; empty: nothing was asked for yet
 		What      string
+		Chosen    *providerChoice // nil: none of those that this server knows
 		Bridge    string
 	}
 	names := []string{"provider", "service", "owner", "bridge", "scope", "return"}
@@ -224,7 +225,7 @@ func (d *Dashboard) connectPage(c *gin.Context, v visitor) error {
 		}
 	}
 	p := page{
-		Providers: d.providerButtons(v), ByWebhook: v.vault.ConnectsItself(), Bridge: asked.Get("bridge"),
+		Providers: d.providerChoices(v), ByWebhook: v.vault.ConnectsItself(), Bridge: asked.Get("bridge"),
 		Provider: field{Name: "provider", Label: "Provider", Type: "text", Value: asked.Get("provider"), MaxLength: 64, Hint: "Its id, e.g. google."},
 		Service:  field{Name: "service", Label: "Service name", Type: "text", Value: asked.Get("service"), MaxLength: 128, Hint: "How agents ask for the token. Without one, it is the provider's id."},
 		Scope:    field{Name: "scope", Label: "Scopes", Type: "text", Value: asked.Get("scope"), MaxLength: 2000, Hint: "What it shall be allowed besides what is asked for in any case; separated by spaces."},
@@ -232,9 +233,9 @@ func (d *Dashboard) connectPage(c *gin.Context, v visitor) error {
 	if bound(v) {
 		p.Host = hostOf(v.vault.Binding.URL)
 	}
-	for _, known := range p.Providers {
+	for i, known := range p.Providers {
 		if known.ID == asked.Get("provider") {
-			p.What = known.Name
+			p.What, p.Chosen = known.Name, &p.Providers[i]
 		}
 	}
 	if asked.Get("provider") != "" || asked.Get("service") != "" || asked.Get("bridge") != "" {

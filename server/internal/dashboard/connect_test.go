@@ -220,7 +220,7 @@ func TestThePageOfConnectionsLeadsOnByALink(t *testing.T) {
 	d := open(t)
 	d.oauth()
 	got := d.get(t, "/tokens/connect").body
-	if !strings.Contains(got, `href="/connect/acme"`) || strings.Contains(got, `href="/connect/away"`) || !strings.Contains(got, "away at the moment") {
+	if !strings.Contains(got, `href="/connect/acme"`) || strings.Contains(got, `href="/connect/away"`) || !strings.Contains(got, "Away at the moment") {
 		t.Errorf("the page has no button for Acme, or one for a provider that is away:\n%s", got)
 	}
 	if !strings.Contains(got, "it sees it once") {

@@ -5,7 +5,7 @@
 const form = document.getElementById("add");
 const { type } = form.dataset;
 const webhook = form.dataset.webhook ?? "";
-const maxFile = 1 << 20, maxSecret = 256 << 10; // bytes
+const maxSecret = 256 << 10; // bytes
 
 // module imports one of the page's other scripts, whose names bear hashes.
 async function module(name) {
@@ -13,7 +13,7 @@ async function module(name) {
   return link ? import(link.href) : undefined;
 }
 
-const [recognise, checking, pem, totp, onetime, storing] = await Promise.all(["recognise", "checks", "pem", "totp", "onetime", "store"].map(module));
+const [recognise, checking, files, pem, totp, onetime, storing] = await Promise.all(["recognise", "checks", "files", "pem", "totp", "onetime", "store"].map(module));
 const checks = checking.makeChecks({ recognise, pem, totp }, { type, keeper: webhook ? "your webhook" : "this server" });
 
 const byId = (id) => document.getElementById(id);
@@ -119,30 +119,9 @@ function put(one, text) {
 // Files.
 
 async function readFile(one, file) {
-  if (file.size > maxFile) {
-    fail(one, "This file is larger than 1 MiB: no credential is.");
-    return;
-  }
-  const bytes = new Uint8Array(await file.arrayBuffer());
-  let text;
-  try {
-    text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    text = null;
-  }
-  if (text !== null && !text.includes("\0")) {
-    put(one, text);
-    return;
-  }
-  const binary = pem && ["certificate", "chain"].includes(one.dataset.check) && bytes[0] === 0x30 ? pem.toPEM(bytes) : null;
-  try {
-    if (binary) pem.certificate(binary);
-  } catch {
-    fail(one, "This file is no certificate that can be read. Of a .p12 or .pfx file, take certificate and key out first: openssl pkcs12 -in FILE -nodes.");
-    return;
-  }
-  if (binary) put(one, binary);
-  else fail(one, "This file is not text. The file in PEM is needed, or the one with the token in it.");
+  const { text, error } = await files.readText(file, ["certificate", "chain"].includes(one.dataset.check) ? pem : undefined);
+  if (error) fail(one, error);
+  else put(one, text);
 }
 
 for (const one of secrets) {

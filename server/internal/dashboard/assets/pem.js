@@ -229,7 +229,9 @@ function readTime({ tag, body }) {
   const digits = new TextDecoder().decode(body);
   const year = tag === 0x17 ? `${digits.slice(0, 2) < "50" ? "20" : "19"}${digits.slice(0, 2)}` : digits.slice(0, 4);
   const [, month, day, hour, minute, second] = /^(..)(..)(..)(..)(..)Z$/.exec(digits.slice(tag === 0x17 ? 2 : 4));
-  return new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
+  const time = new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
+  if (Number.isNaN(time.getTime())) throw new RangeError("DER");
+  return time;
 }
 
 // openKey reads an unencrypted key: {kind, public, pkcs8}. public is null where the

@@ -89,8 +89,12 @@ function googleAccount(fields, text) {
   return found;
 }
 
+function parseURL(text) {
+  try { return new URL(text); } catch { return null; }
+}
+
 function googleEndpoint(address) {
-  const url = URL.parse(address);
+  const url = parseURL(address);
   return url?.protocol === "https:" && (url.hostname === "accounts.google.com" || url.hostname.endsWith(".googleapis.com"));
 }
 
@@ -114,14 +118,14 @@ function ofPEM(body) {
   if (label === "OPENSSH PRIVATE KEY") return { name: "SSH private key", service: "", type: "SSHKey", facts: [] };
   if (label.endsWith("PUBLIC KEY")) return { name: "Public key", service: "", type: "", facts: [], warning: "A public key is no secret, and opens nothing. The private key is the one to keep." };
   if (label === "PGP PRIVATE KEY BLOCK") return raw("PGP private key", "");
-  return raw("Private key in PEM", "", [], { pem: true });
+  return raw(label === "RSA PRIVATE KEY" ? "RSA private key in PEM, as GitHub Apps have" : "Private key in PEM", "", [], { pem: true });
 }
 
 function ofKubernetes(body) {
   if (!/^kind:\s*"?Config"?\s*$/m.test(body) || !/^(clusters|users|contexts):/m.test(body)) return null;
   const server = /^\s*server:\s*"?(https?:\/\/[^\s"]+)/m.exec(body)?.[1];
   const context = /^current-context:\s*"?([^\s"]+)/m.exec(body)?.[1];
-  return raw("kubeconfig", "kubernetes", [...(server ? [["Cluster", URL.parse(server)?.host ?? server]] : []), ...(context ? [["Context", context]] : [])]);
+  return raw("kubeconfig", "kubernetes", [...(server ? [["Cluster", parseURL(server)?.host ?? server]] : []), ...(context ? [["Context", context]] : [])]);
 }
 
 function ofJWT(body) {
