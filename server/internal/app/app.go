@@ -55,6 +55,7 @@ type App struct {
 	engine    *refresh.Engine // of platform vaults
 	refreshes *refreshes.Service
 	health    *health.Service
+	verifier  *audit.Verifier
 	renew     *renew.Service
 	connect   *connect.Service
 	outbound  *http.Client // for minting: to addresses that a credential names
@@ -129,6 +130,10 @@ func newApp(ctx context.Context, c config.Config, logger *slog.Logger, world sea
 // services makes the services, lowest first.
 func (a *App) services(keys *custody.Keyring) (err error) {
 	a.audit = audit.New(audit.Deps{Writer: a.store, Reader: a.store, Projector: a.store, Signer: keys, Now: time.Now, Logger: a.logger})
+	a.verifier = audit.NewVerifier(audit.VerifierDeps{
+		Chains: a.store, Verifications: a.store, Keys: keys, Written: func() int64 { return a.audit.Stats().Rows },
+		Now: time.Now, Random: jitter.Float64, Logger: a.logger,
+	})
 	client := refresh.NewClient(a.upstream, time.Now)
 	if a.providers, err = a.newProviders(client); err != nil {
 		return err

@@ -15,7 +15,7 @@ func (a *App) doors() (http.Handler, error) {
 		Auth: a.grants, Accounts: a.accounts, Profiles: a.accounts, Guards: a.accounts, Factors: a.accounts, Passkeys: a.accounts, Deletion: a.accounts, Together: a.grants,
 		Tokens: a.vaults, Vault: a.vaults, Webhook: a.vaults,
 		Agents: a.agents, Grants: a.agents, Platform: a.platform, Keys: a.grants, Sessions: a.grants, Linking: a.platform,
-		Moves: a.vaults, DueKeys: a.platform, Refresh: a.renew, Connect: a.connect, Known: a.providers, Audit: a.audit, Health: a.health, Cookies: cookies, PublicURL: a.config.PublicURL,
+		Moves: a.vaults, DueKeys: a.platform, Refresh: a.renew, Connect: a.connect, Known: a.providers, Audit: a.audit, Chain: a.verifier, Health: a.health, Cookies: cookies, PublicURL: a.config.PublicURL,
 	})
 	if err != nil {
 		return nil, err

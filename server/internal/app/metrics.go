@@ -38,6 +38,7 @@ func (a *App) metricsHandler() http.Handler {
 		prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "tokenvault_audit_failures_total", Help: "Writes of audit rows that failed; nothing was released for them.",
 		}, func() float64 { return float64(a.audit.Stats().Failures) }),
+		newVerificationMetrics(a.verifier),
 		newRefreshMetrics(a),
 		newHealthMetrics(a.health),
 		keyUse{a.platform, prometheus.NewDesc("tokenvault_server_key_use",

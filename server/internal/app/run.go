@@ -51,6 +51,7 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	start("audit", a.audit.Run)
 	start("audit housekeeping", a.audit.Project)
+	start("audit verification", a.verifier.Run)
 	start("grants", a.grants.Run)
 	start("platform vaults", a.platform.Run)
 	start("database listener", a.listen)

@@ -1,5 +1,7 @@
 package audit
 
+import "context"
+
 // Clip is clip, for its fuzz test.
 var Clip = clip
 
@@ -15,3 +17,6 @@ const (
 
 // Wrote counts events as if they had been recorded.
 func (s *Service) Wrote(events int64) { s.rows.Add(events) }
+
+// Next visits the stream that is due the longest.
+func (v *Verifier) Next(ctx context.Context) (bool, error) { return v.next(ctx) }

@@ -74,6 +74,7 @@ type verification struct {
 	waiting map[int64][]models.AuditCheckpoint // good ones, by the row that they signed
 	before  []byte                             // hash of the last row
 	seq     int64                              // of the last row
+	signed  []byte                             // hash of the row of report.Signed
 	ended   int64                              // row of the final checkpoint; 0: none
 	buffer  []byte
 }
@@ -89,15 +90,7 @@ func (v *verification) stream(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	v.waiting = make(map[int64][]models.AuditCheckpoint, len(checkpoints))
-	for i := range checkpoints {
-		c := &checkpoints[i]
-		if err := v.keys.CheckCheckpoint(c); err != nil {
-			v.problem("checkpoint at row %d: %v", c.Seq, err)
-			continue
-		}
-		v.waiting[c.Seq] = append(v.waiting[c.Seq], *c)
-	}
+	v.expect(checkpoints)
 	v.before = make([]byte, sha256.Size)
 	for after := int64(math.MinInt64); ; { // rows before the first, too, are none of ours
 		rows, err := streams.StreamEvents(ctx, v.report.StreamID, after, verifyPage)
@@ -116,6 +109,26 @@ func (v *verification) stream(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
+	v.end(refused)
+	return nil
+}
+
+// expect checks signatures; the checkpoints are compared with the rows that they signed
+// when these come.
+func (v *verification) expect(checkpoints []models.AuditCheckpoint) {
+	v.waiting = make(map[int64][]models.AuditCheckpoint, len(checkpoints))
+	for i := range checkpoints {
+		c := &checkpoints[i]
+		if err := v.keys.CheckCheckpoint(c); err != nil {
+			v.problem("checkpoint at row %d: %v", c.Seq, err)
+			continue
+		}
+		v.waiting[c.Seq] = append(v.waiting[c.Seq], *c)
+	}
+}
+
+// end looks at what is left when all rows have come.
+func (v *verification) end(refused []models.AuditBlock) {
 	for _, b := range refused {
 		v.problem("rows %d to %d are not the ones that the server wrote, which it could not put there", b.Seq, b.Seq+b.Events-1)
 	}
@@ -125,7 +138,6 @@ func (v *verification) stream(ctx context.Context, streams Streams) error {
 	if v.ended > 0 && v.seq > v.ended {
 		v.problem("the stream was ended in order at row %d, but has rows up to %d", v.ended, v.seq)
 	}
-	return nil
 }
 
 func (v *verification) row(row *models.AuditEvent) {
@@ -142,14 +154,19 @@ func (v *verification) row(row *models.AuditEvent) {
 		v.problem("row %d (event %s) does not match its hash", row.Seq, row.ID)
 	}
 	v.before, v.seq = row.Hash, row.Seq
-	for _, c := range v.waiting[row.Seq] {
-		if !bytes.Equal(c.Hash, row.Hash) {
-			v.problem("row %d is not the one that its checkpoint signed", row.Seq)
+	v.meet()
+}
+
+// meet compares the row at hand with the checkpoints that signed it.
+func (v *verification) meet() {
+	for _, c := range v.waiting[v.seq] {
+		if !bytes.Equal(c.Hash, v.before) {
+			v.problem("row %d is not the one that its checkpoint signed", v.seq)
 		}
-		v.report.Signed = row.Seq
+		v.report.Signed, v.signed = v.seq, v.before
 		if c.Final {
-			v.report.Final, v.ended = true, row.Seq
+			v.report.Final, v.ended = true, v.seq
 		}
 	}
-	delete(v.waiting, row.Seq)
+	delete(v.waiting, v.seq)
 }

@@ -20,6 +20,11 @@ type Record interface {
 	Series(ctx context.Context, accountID uuid.UUID, filter audit.SeriesFilter) ([]audit.Point, error)
 }
 
+// Chain tells what verifying the record has found.
+type Chain interface {
+	State(ctx context.Context) (audit.ChainState, error)
+}
+
 func (d *Dashboard) auditRoutes(r routes) {
 	r.page("/audit", d.user(d.auditPage))
 }
@@ -38,6 +43,7 @@ type auditView struct {
 	Services []string
 	Periods  []link
 	Charts   []chart
+	Chain    audit.ChainState
 	Events   []eventRow
 	Shown    string // what the list is of, in words
 	Older    string
@@ -63,6 +69,9 @@ func (d *Dashboard) auditPage(c *gin.Context, v visitor) error {
 	}
 	tokens, _, err := d.deps.Tokens.Tokens(ctx, v.principal, vaults.Page{Limit: maxOffered})
 	if err != nil {
+		return err
+	}
+	if p.Chain, err = d.deps.Chain.State(ctx); err != nil {
 		return err
 	}
 	p.Agents = agents

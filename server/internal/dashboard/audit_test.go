@@ -3,8 +3,10 @@ package dashboard_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tvzero/tokenvault/models"
+	"github.com/tvzero/tokenvault/server/internal/audit"
 )
 
 func TestTheRecordIsToldInWords(t *testing.T) {
@@ -113,5 +115,32 @@ func TestChartsAreTablesThatEverybodyCanRead(t *testing.T) {
 		if got := strings.Count(d.get(t, "/audit?"+query).body, "<td>1</td><td>2</td>"); got != want {
 			t.Errorf("%s: %d rows, want %d", query, got, want)
 		}
+	}
+}
+
+func TestThePageSaysWhatVerifyingTheChainFound(t *testing.T) {
+	t.Parallel()
+	d := open(t)
+	d.chained = audit.ChainState{Streams: 2, Entries: 1234, UpTo: now.Add(-3 * time.Minute)}
+	if got := d.get(t, "/audit"); !strings.Contains(got.body, "3 minutes ago</time>: 1234 entries of all accounts in 2 streams, no break.") {
+		t.Error("the page does not say that the chain is whole")
+	}
+	d.chained = audit.ChainState{Streams: 2, Entries: 10, Pending: 1}
+	if got := d.get(t, "/audit"); !strings.Contains(got.body, "read for the first time; so far, nothing is wrong.") || strings.Contains(got.body, "no break") {
+		t.Error("the page does not say that the chain is not verified yet")
+	}
+	d.chained = audit.ChainState{}
+	if got := d.get(t, "/audit"); !strings.Contains(got.body, "Not verified yet") {
+		t.Error("the page says something else of a record that nobody has looked at")
+	}
+	d.chained = audit.ChainState{Streams: 1, Entries: 10, UpTo: now, Breaks: []audit.Break{{StreamID: account, Problem: "row 3 <does> not match its hash"}}}
+	got := d.get(t, "/audit")
+	for _, want := range []string{"The record was changed behind", account.String(), "row 3 &lt;does&gt; not match its hash", "tokenvault audit verify", `role="alert"`} {
+		if !strings.Contains(got.body, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if strings.Contains(got.body, "no break") {
+		t.Error("the page says that there is no break, and shows one")
 	}
 }

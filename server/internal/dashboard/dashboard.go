@@ -55,6 +55,7 @@ type Deps struct {
 	Connect   Connections
 	Known     Providers
 	Audit     Record
+	Chain     Chain
 	Health    Health
 	Cookies   web.Cookies
 	PublicURL *url.URL         // what the command lines on the pages use

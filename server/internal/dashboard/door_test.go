@@ -20,6 +20,7 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/connect"
 	"github.com/tvzero/tokenvault/server/internal/dashboard"
 	"github.com/tvzero/tokenvault/server/internal/grants"
+	"github.com/tvzero/tokenvault/server/internal/health"
 	"github.com/tvzero/tokenvault/server/internal/platform"
 	"github.com/tvzero/tokenvault/server/internal/providers"
 	"github.com/tvzero/tokenvault/server/internal/renew"
@@ -43,6 +44,8 @@ var (
 	_ dashboard.Agents           = (*agents.Service)(nil)
 	_ dashboard.CredentialGrants = (*agents.Service)(nil)
 	_ dashboard.Record           = (*audit.Service)(nil)
+	_ dashboard.Chain            = (*audit.Verifier)(nil)
+	_ dashboard.Health           = (*health.Service)(nil)
 	_ dashboard.Platform         = (*platform.Service)(nil)
 	_ dashboard.Linking          = (*platform.Service)(nil)
 	_ dashboard.Moves            = (*vaults.Service)(nil)
@@ -66,7 +69,7 @@ func open(t *testing.T) *door {
 	s := newServices(t)
 	public := &url.URL{Scheme: "http", Host: "127.0.0.1:8000"}
 	d, err := dashboard.New(dashboard.Deps{
-		Auth: s, Accounts: s, Profiles: s, Guards: s, Factors: s, Passkeys: s, Deletion: s, Together: s, Tokens: s, Vault: s, Webhook: s, Agents: s, Grants: s, Audit: record{s}, Health: s, Cookies: web.NewCookies(public), PublicURL: public,
+		Auth: s, Accounts: s, Profiles: s, Guards: s, Factors: s, Passkeys: s, Deletion: s, Together: s, Tokens: s, Vault: s, Webhook: s, Agents: s, Grants: s, Audit: record{s}, Chain: chain{s}, Health: s, Cookies: web.NewCookies(public), PublicURL: public,
 		Platform: s, Keys: keys{s}, Sessions: sessions{s}, Linking: s, Moves: s, DueKeys: s,
 		Refresh: refreshing{s}, Connect: s, Known: registry{s}, Now: func() time.Time { return now },
 	})

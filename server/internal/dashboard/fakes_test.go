@@ -60,8 +60,9 @@ type services struct {
 	read  error // of every method that reads
 
 	asked    audit.Filter // of the record, last
-	quiet    bool         // the record has nothing to count
-	sealed   bool         // the account is in platform mode
+	chained  audit.ChainState
+	quiet    bool // the record has nothing to count
+	sealed   bool // the account is in platform mode
 	expires  time.Time
 	due      bool // the session's token is to be followed
 	unfollow error
@@ -496,6 +497,11 @@ func (s *services) MoveBackPlan(context.Context, grants.Principal) ([]vaults.Bac
 		{Token: models.Token{ServiceName: "otp", TokenType: "TOTP"}, Reason: "A TOTP secret never leaves a webhook."},
 	}, s.read
 }
+
+// chain is what is known of the record's chains.
+type chain struct{ *services }
+
+func (c chain) State(context.Context) (audit.ChainState, error) { return c.chained, c.read }
 
 // History has two steps with checks, one of which failed in part.
 func (s *services) History(_ context.Context, _ grants.Principal, f health.Filter) ([]health.Point, health.Share, error) {
