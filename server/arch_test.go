@@ -124,7 +124,7 @@ var homes = []rule{
 	{"golang.org/x/sys", list("server", "server/internal/app/...", "webhook-sdk/cmd/...", "webhook-sdk/storage")},
 	{"gopkg.in/yaml.v3", list("test")},
 	{"github.com/getkin/kin-openapi", list("test")},
-	{"github.com/chromedp", list("test")},
+	{"github.com/chromedp", list("test", "bench/...")}, // bench measures pages in a browser
 	{"github.com/rogpeppe/go-internal", list("test")},
 	{"go.uber.org/goleak", list("test")},
 	{"pgregory.net/rapid", list("test")},
