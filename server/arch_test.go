@@ -112,6 +112,7 @@ var homes = []rule{
 	// An id is a uuid.UUID wherever it is held; new ones are made in models alone (tested below). The SDK has none.
 	{"github.com/google/uuid", list("models", "models/store", "server/internal/...", "bench/...")},
 	{"github.com/alecthomas/kong", list("server/internal/config", "server/internal/app/...", "webhook-sdk/cmd/...")}, // app has the server's commands
+	{"github.com/modelcontextprotocol/go-sdk", list("server/internal/mcpserver")},
 	{"github.com/pquerna/otp", list("totp")},
 	{"github.com/go-webauthn/webauthn", list("server/internal/accounts")},
 	{"github.com/boombuler/barcode", list("server/internal/dashboard")}, // the QR code of a second factor, drawn by the page

@@ -15,6 +15,7 @@ import (
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/grants"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
+	"github.com/tvzero/tokenvault/webhook-sdk/wire"
 )
 
 // CreateInput is what an agent is made from.
@@ -52,6 +53,9 @@ type Detail struct {
 	Agent  models.Agent
 	Grants []models.CredentialGrant
 }
+
+// TicketLife is how long the ticket in Released.Location is good.
+const TicketLife = wire.AgentTicketLife
 
 // Released is where the agent fetches its credential, or the credential itself.
 // Either is a secret, the former for as long as its ticket lives.

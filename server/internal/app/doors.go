@@ -5,6 +5,7 @@ import (
 
 	"github.com/tvzero/tokenvault/server/internal/api"
 	"github.com/tvzero/tokenvault/server/internal/dashboard"
+	"github.com/tvzero/tokenvault/server/internal/mcpserver"
 	"github.com/tvzero/tokenvault/server/internal/web"
 )
 
@@ -29,6 +30,7 @@ func (a *App) doors() (http.Handler, error) {
 		Linking: a.platform, Moves: a.vaults, Refresh: a.renew, Connect: a.connect, Known: a.providers,
 		Audit: a.audit, Cookies: cookies, PublicURL: a.config.PublicURL, Ready: a.store.Ready,
 	}).Routes(engine)
+	mcpserver.New(mcpserver.Deps{Releases: a.agents, Logger: a.logger}).Routes(engine)
 	pages.Routes(engine)
 	return engine, nil
 }

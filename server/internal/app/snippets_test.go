@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"encoding/json"
 	"html"
 	"net/http"
 	"net/url"
@@ -10,6 +11,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/tvzero/tokenvault/models/store"
 	"github.com/tvzero/tokenvault/models/store/storetest"
@@ -94,6 +97,7 @@ func TestTheSnippetsOfANewKeyWorkAsTheyAre(t *testing.T) {
 			if got := execute(t, root, "sh", "-c", "cd "+dir+"; "+withKey+"cd "+root+"; go run "+program); got != "a token of 22 characters\n" {
 				t.Errorf("the Go program says %q, want the credential's length", got)
 			}
+			wantOverMCP(t, ofKey["mcp"], ofKey["env"], "my token", secret)
 		})
 	}
 }
@@ -106,4 +110,60 @@ func page(t *testing.T, o *apptest.Owner, path string) string {
 		t.Fatalf("%s answered %s, want 200", path, answer)
 	}
 	return string(answer.Body)
+}
+
+// wantOverMCP connects a client as its configuration says, and fetches a credential.
+func wantOverMCP(t *testing.T, configuration, env, service, want string) {
+	t.Helper()
+	var clients struct {
+		MCPServers map[string]struct {
+			Type, URL string
+			Headers   map[string]string
+		}
+	}
+	if err := json.Unmarshal([]byte(configuration), &clients); err != nil {
+		t.Fatalf("the configuration is no JSON: %v\n%s", err, configuration)
+	}
+	server := clients.MCPServers["tokenvault"]
+	key := regexp.MustCompile(`TOKENVAULT_AGENT_KEY='([^']*)'`).FindStringSubmatch(env)
+	if server.Type != "http" || key == nil {
+		t.Fatalf("the configuration is %+v, the environment %q; want a server over HTTP, and a key", server, env)
+	}
+	header := strings.ReplaceAll(server.Headers["Authorization"], "${TOKENVAULT_AGENT_KEY}", key[1])
+	session, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).Connect(t.Context(), &mcp.StreamableClientTransport{
+		Endpoint: server.URL, HTTPClient: &http.Client{Transport: authorized{newClient(t).Transport, header}}, DisableStandaloneSSE: true, MaxRetries: -1,
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = session.Close() }()
+	got, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "get_credential", Arguments: map[string]string{"service": service}})
+	if err != nil || got.IsError {
+		t.Fatalf("get_credential: %+v, %v", got, err)
+	}
+	said, _ := got.StructuredContent.(map[string]any)
+	if at, ok := said["url"].(string); ok { // webhook mode
+		answer, err := apptest.Call(t.Context(), newClient(t), http.MethodGet, at, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wrapped struct{ Token map[string]any }
+		answer.Decode(t, &wrapped)
+		said = wrapped.Token
+	}
+	if said["accessToken"] != want {
+		t.Errorf("over MCP it is %v, want the credential", said)
+	}
+}
+
+// authorized adds a header to each request.
+type authorized struct {
+	next   http.RoundTripper
+	header string
+}
+
+func (a authorized) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", a.header)
+	return a.next.RoundTrip(r)
 }

@@ -34,6 +34,25 @@ func (d *Dashboard) agentSnippets(webhook bool, service, key string) []snippet {
 			Note: "For a file that the agent alone can read (chmod 600). The other snippets take the key from there.",
 		},
 		d.goSnippet(service),
+		d.mcpSnippet(),
+	}
+}
+
+// mcpSnippet is in the form that most clients read; they put the variable in.
+func (d *Dashboard) mcpSnippet() snippet {
+	return snippet{
+		ID: "mcp", Label: "MCP client",
+		Text: fmt.Sprintf(`{
+  "mcpServers": {
+    "tokenvault": {
+      "type": "http",
+      "url": "%s/mcp",
+      "headers": {"Authorization": "Bearer ${TOKENVAULT_AGENT_KEY}"}
+    }
+  }
+}
+`, d.publicURL()),
+		Note: "For .mcp.json and the like. Tools: list_credentials and get_credential. What a model fetches goes through its context: grant it little, and for a short time.",
 	}
 }
 

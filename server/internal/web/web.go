@@ -66,7 +66,7 @@ func NewEngine(options Options) *gin.Engine {
 
 // IsAPI reports whether a path is answered with problem+json rather than pages.
 func IsAPI(path string) bool {
-	return path == "/api" || strings.HasPrefix(path, "/api/") || path == "/healthz" || path == "/readyz"
+	return path == "/api" || strings.HasPrefix(path, "/api/") || path == "/healthz" || path == "/readyz" || path == "/mcp"
 }
 
 // clip cuts text that came from outside before it goes into a message.
