@@ -2,11 +2,13 @@ package accounts
 
 import (
 	"context"
+	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"strings"
 
 	"github.com/go-webauthn/webauthn/protocol"
 	"github.com/go-webauthn/webauthn/protocol/webauthncose"
@@ -42,7 +44,7 @@ func newCeremonies(public *url.URL) (_ *webauthn.WebAuthn, why string, _ error) 
 	if public == nil {
 		return nil, "This server does not know under which address people reach it.", nil
 	}
-	host := public.Hostname()
+	host := strings.ToLower(public.Hostname()) // as browsers write it
 	switch {
 	case net.ParseIP(host) != nil:
 		return nil, "Passkeys belong to a host name, and this server is reached at the IP address " + host +
@@ -130,8 +132,8 @@ func (s *Service) keyholder(ctx context.Context, a models.Account) (keyholder, e
 	return h, nil
 }
 
-// request seals what the library wants to remember of a ceremony.
-func (s *Service) request(purpose string, account uuid.UUID, options any, session *webauthn.SessionData) (PasskeyRequest, error) {
+// request seals what the library wants to remember of a ceremony, with of.
+func (s *Service) request(purpose string, of challenge, options any, session *webauthn.SessionData) (PasskeyRequest, error) {
 	state, err := json.Marshal(session)
 	if err != nil {
 		return PasskeyRequest{}, fmt.Errorf("accounts: passkeys: %w", err)
@@ -140,7 +142,8 @@ func (s *Service) request(purpose string, account uuid.UUID, options any, sessio
 	if r.Options, err = json.Marshal(options); err != nil {
 		return PasskeyRequest{}, fmt.Errorf("accounts: passkeys: %w", err)
 	}
-	r.Challenge, err = s.seal(purpose, challenge{Account: account, Data: state})
+	of.Data = state
+	r.Challenge, err = s.seal(purpose, of)
 	return r, err
 }
 
@@ -168,7 +171,7 @@ func (s *Service) askForNew(h keyholder) (PasskeyRequest, error) {
 	if err != nil {
 		return PasskeyRequest{}, fmt.Errorf("accounts: passkeys: %w", err)
 	}
-	return s.request(forNewKey, h.account.ID, options.Response, session)
+	return s.request(forNewKey, challenge{Account: h.account.ID, Proof: passwordProof(h.account)}, options.Response, session)
 }
 
 // checkNew is the passkey of an answer to askForNew: its half that is stored.
@@ -179,6 +182,9 @@ func (s *Service) checkNew(h keyholder, answer PasskeyAnswer) (*models.Passkey, 
 	of, session, err := s.remembered(forNewKey, h.account.ID, answer)
 	if err != nil {
 		return nil, nil, err
+	}
+	if subtle.ConstantTimeCompare(of.Proof, passwordProof(h.account)) != 1 {
+		return nil, nil, tooLate()
 	}
 	parsed, err := protocol.ParseCredentialCreationResponseBytes([]byte(answer.Credential))
 	if err != nil {
@@ -207,7 +213,7 @@ func (s *Service) ask(purpose string, account uuid.UUID) (PasskeyRequest, error)
 	if err != nil {
 		return PasskeyRequest{}, fmt.Errorf("accounts: passkeys: %w", err)
 	}
-	return s.request(purpose, account, options.Response, session)
+	return s.request(purpose, challenge{Account: account}, options.Response, session)
 }
 
 // An assertion is an answer that is right, and not used up yet.
@@ -216,7 +222,9 @@ type assertion struct {
 	use     func(ctx context.Context) error // in a transaction, for all replicas
 }
 
-// check is the account whose passkey answered. LOGIN_FAILED, on record as e.
+// check is the account whose passkey answered. LOGIN_FAILED, on record as e unless no
+// account is concerned: an answer costs next to nothing to check, and strangers must
+// not fill the record.
 func (s *Service) check(ctx context.Context, e audit.Event, purpose string, account uuid.UUID, answer PasskeyAnswer) (assertion, error) {
 	if err := s.passkeysPossible(); err != nil {
 		return assertion{}, err
@@ -226,6 +234,9 @@ func (s *Service) check(ctx context.Context, e audit.Event, purpose string, acco
 		return assertion{}, err
 	}
 	refuse := func(detail string, cause error) (assertion, error) {
+		if e.AccountID == uuid.Nil {
+			return assertion{}, notThat(cause)
+		}
 		e.Outcome, e.Detail = fault.LoginFailed, detail
 		if err := s.deps.Audit.Record(ctx, e); err != nil {
 			return assertion{}, err

@@ -163,6 +163,30 @@ func (s *Service) withFactor(ctx context.Context, p grants.Principal, c audit.Cl
 	return codes, nil
 }
 
+// alsoCode demands a code of who has a second factor, besides the password that was
+// right, and uses it up. What it is for is e. INVALID_REQUEST with the field,
+// RATE_LIMITED.
+func (s *Service) alsoCode(ctx context.Context, e audit.Event, code string) error {
+	f, on, err := s.factor(ctx, e.AccountID)
+	if err != nil || !on {
+		return err
+	}
+	if code == "" || len(code) > maxCode {
+		return fault.Field("code", "Enter the code that your device shows now, or a recovery code.")
+	}
+	proof, err := s.prove(ctx, e, &f, code)
+	if err != nil {
+		return ofField(err)
+	}
+	e.Detail += ", " + proof.detail
+	err = s.deps.Audit.Do(ctx, e, func(ctx context.Context) error { return s.deps.Store.InTx(ctx, proof.use) })
+	if err != nil {
+		return ofField(err)
+	}
+	s.returnTry(ctx, e.AccountID, models.TryCode)
+	return nil
+}
+
 // factor is the second factor of an account, if it has one that counts.
 func (s *Service) factor(ctx context.Context, accountID uuid.UUID) (f models.SecondFactor, on bool, err error) {
 	f, err = s.deps.Factors.SecondFactor(ctx, accountID)

@@ -20,9 +20,8 @@ import (
 // A guarded is a world with an account that has a second factor.
 type guarded struct {
 	*world
-	in    accounts.SignIn
-	key   totp.Key
-	codes []string
+	in  accounts.SignIn
+	key totp.Key
 }
 
 func newGuarded(t *testing.T, s *store.Store) *guarded {

@@ -43,16 +43,18 @@ func (s *Service) passkeys(ctx context.Context, p grants.Principal) ([]PasskeyVi
 }
 
 // BeginPasskey asks for a new passkey of p's account, for AddPasskey. It needs the
-// current password. INVALID_REQUEST with the field, CONFLICT when there are too many, or
+// current password, and a code where there is a second factor: the passkey will count
+// as both. INVALID_REQUEST with the field, CONFLICT when there are too many, or
 // passkeys are not possible here, RATE_LIMITED, SCOPE_DENIED for what is no session.
-func (s *Service) BeginPasskey(ctx context.Context, p grants.Principal, c audit.Client, name, password string) (PasskeyRequest, error) {
+func (s *Service) BeginPasskey(ctx context.Context, p grants.Principal, c audit.Client, name, password, code string) (PasskeyRequest, error) {
+	const detail = "began to add a passkey"
 	if err := s.passkeysPossible(); err != nil {
 		return PasskeyRequest{}, err
 	}
 	if _, err := passkeyName(name); err != nil {
 		return PasskeyRequest{}, err
 	}
-	account, err := s.confirm(ctx, p, c, "password", password, "began to add a passkey")
+	account, err := s.confirm(ctx, p, c, "password", password, detail)
 	if err != nil {
 		return PasskeyRequest{}, err
 	}
@@ -61,14 +63,17 @@ func (s *Service) BeginPasskey(ctx context.Context, p grants.Principal, c audit.
 		return PasskeyRequest{}, err
 	}
 	if len(h.rows) >= maxPasskeys {
-		return PasskeyRequest{}, fault.New(fault.Conflict, "This account has %d passkeys already. Delete one that you no longer use first.", maxPasskeys)
+		return PasskeyRequest{}, enoughPasskeys()
+	}
+	if err := s.alsoCode(ctx, event(p, c, detail), code); err != nil {
+		return PasskeyRequest{}, err
 	}
 	return s.askForNew(h)
 }
 
 // AddPasskey adds the passkey that answers BeginPasskey. INVALID_REQUEST with the
-// field, LOGIN_FAILED when the answer is none, or comes too late, CONFLICT when the
-// account has this passkey.
+// field, LOGIN_FAILED when the answer is none, or comes too late, or the password was
+// changed since, CONFLICT when the account has this passkey, or too many.
 func (s *Service) AddPasskey(ctx context.Context, p grants.Principal, c audit.Client, name string, answer PasskeyAnswer) error {
 	if err := ownerOnly(p); err != nil {
 		return err
@@ -84,6 +89,9 @@ func (s *Service) AddPasskey(ctx context.Context, p grants.Principal, c audit.Cl
 	h, err := s.keyholder(ctx, account)
 	if err != nil {
 		return err
+	}
+	if len(h.rows) >= maxPasskeys {
+		return enoughPasskeys()
 	}
 	row, of, err := s.checkNew(h, answer)
 	if err != nil {
@@ -147,6 +155,10 @@ func (s *Service) passkey(ctx context.Context, p grants.Principal, id uuid.UUID)
 		}
 	}
 	return models.Passkey{}, missing(models.ErrNotFound)
+}
+
+func enoughPasskeys() error {
+	return fault.New(fault.Conflict, "This account has %d passkeys already. Delete one that you no longer use first.", maxPasskeys)
 }
 
 func missing(err error) error {

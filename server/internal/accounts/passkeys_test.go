@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/models/store"
 	"github.com/tvzero/tokenvault/models/store/storetest"
@@ -18,11 +20,27 @@ import (
 // ask begins to add a passkey.
 func (w *world) ask(in accounts.SignIn) accounts.PasskeyRequest {
 	w.t.Helper()
-	r, err := w.BeginPasskey(w.t.Context(), w.principal(in), client, "phone", password)
+	r, err := w.BeginPasskey(w.t.Context(), w.principal(in), client, "phone", password, w.more(in))
 	if err != nil {
 		w.t.Fatalf("BeginPasskey: %v", err)
 	}
 	return r
+}
+
+// more is a recovery code of an account that has a second factor, or "": what adding a
+// passkey takes besides the password.
+func (w *world) more(in accounts.SignIn) string {
+	w.t.Helper()
+	view, err := w.Security(w.t.Context(), w.principal(in))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if !view.SecondFactor {
+		return ""
+	}
+	code := w.codes[0]
+	w.codes = w.codes[1:]
+	return code
 }
 
 // enrol gives an account a passkey.
@@ -227,7 +245,7 @@ func TestAddingAPasskeyTakesThePasswordAndAnAnswer(t *testing.T) {
 		in, other := w.register("ann@example.com"), w.register("bob@example.com")
 		p, d := w.principal(in), newDevice(t)
 		begin := func(name, password string) func() error {
-			return func() error { _, err := w.BeginPasskey(t.Context(), p, client, name, password); return err }
+			return func() error { _, err := w.BeginPasskey(t.Context(), p, client, name, password, ""); return err }
 		}
 		add := func(name string, answer accounts.PasskeyAnswer) func() error {
 			return func() error { return w.AddPasskey(t.Context(), p, client, name, answer) }
@@ -259,6 +277,95 @@ func TestAddingAPasskeyTakesThePasswordAndAnAnswer(t *testing.T) {
 			w.enrol(in, newDevice(t))
 		}
 		w.refuses(in, "one too many", fault.Conflict, "", begin("phone", password))
+	})
+}
+
+// A passkey counts as both factors: who has but one of them, and a session, must not
+// get the other by adding a passkey.
+func TestAddingAPasskeyTakesBothFactorsOfWhoHasTwo(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		g := newGuarded(t, s)
+		p := g.principal(g.in)
+		begin := func(password, code string) func() error {
+			return func() error { _, err := g.BeginPasskey(t.Context(), p, client, "phone", password, code); return err }
+		}
+		g.refuses(g.in, "the password alone", fault.InvalidRequest, "code", begin(password, ""))
+		g.refuses(g.in, "a wrong code", fault.InvalidRequest, "code", begin(password, g.wrong()))
+		g.refuses(g.in, "the code that was used before", fault.InvalidRequest, "code", begin(password, g.code()))
+		g.refuses(g.in, "a recovery code that is none", fault.InvalidRequest, "code", begin(password, "aaaa-aaaa-aaaa-aaaa"))
+		if got := g.events(g.in.AccountID); got[len(got)-1] != "key_changed LOGIN_FAILED began to add a passkey, with a recovery code" {
+			t.Errorf("last on record is %q", got[len(got)-1])
+		}
+		code := g.next()
+		g.refuses(g.in, "a code without the password", fault.InvalidRequest, "password", begin("not the password", code))
+		if err := begin(password, code)(); err != nil {
+			t.Errorf("password and code: %v", err)
+		}
+		g.refuses(g.in, "the same code again", fault.InvalidRequest, "code", begin(password, code))
+		if err := begin(password, g.codes[0])(); err != nil {
+			t.Errorf("password and a recovery code: %v", err)
+		}
+		g.refuses(g.in, "the same recovery code again", fault.InvalidRequest, "code", begin(password, g.codes[0]))
+	})
+}
+
+func TestAPasskeyThatWasBegunEndsWithThePassword(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		w := newWorld(t, s, true)
+		in := w.register("ann@example.com")
+		r := w.ask(in)
+		change := accounts.PasswordInput{CurrentPassword: password, NewPassword: "another password"}
+		if err := w.ChangePassword(t.Context(), w.principal(in), client, change); err != nil {
+			t.Fatal(err)
+		}
+		w.refuses(in, "begun with the password of before", fault.LoginFailed, "", func() error {
+			return w.AddPasskey(t.Context(), w.principal(in), client, "phone", newDevice(t).make(r))
+		})
+	})
+}
+
+func TestNoMorePasskeysAreAddedThanAreAskedFor(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		w := newWorld(t, s, true)
+		in := w.register("ann@example.com")
+		early := w.ask(in)
+		for range 20 {
+			w.enrol(in, newDevice(t))
+		}
+		w.refuses(in, "one that was begun before there were as many", fault.Conflict, "", func() error {
+			return w.AddPasskey(t.Context(), w.principal(in), client, "phone", newDevice(t).make(early))
+		})
+	})
+}
+
+// Whoever is nobody must not fill the record: unlike a password, an answer costs next to
+// nothing to check.
+func TestAnAnswerThatNamesNoAccountIsNotOnRecord(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		w := newWorld(t, s, true)
+		in := w.register("ann@example.com")
+		d := newDevice(t)
+		w.enrol(in, d)
+		stranger := newDevice(t)
+		stranger.handle = uuid.Max[:]
+		r := w.askToSignIn()
+		for name, answer := range map[string]accounts.PasskeyAnswer{"no JSON": {Challenge: r.Challenge, Credential: "{"}, "no account": stranger.get(r)} {
+			got, err := w.withPasskey(answer)
+			refused(t, name, got, err, fault.LoginFailed, "")
+		}
+		if got := w.events(uuid.Nil); len(got) > 0 {
+			t.Errorf("on record is %q, want nothing", got)
+		}
+		d.key = stranger.key
+		got, err := w.withPasskey(d.get(w.askToSignIn()))
+		refused(t, "a wrong answer for an account", got, err, fault.LoginFailed, "")
+		if got := w.events(in.AccountID); got[len(got)-1] != "sign_in LOGIN_FAILED a passkey that is unknown, or answered wrongly" {
+			t.Errorf("last on record is %q, want the wrong answer", got[len(got)-1])
+		}
 	})
 }
 
@@ -315,7 +422,7 @@ func TestPasskeysNeedANameAndHTTPS(t *testing.T) {
 			}
 			for name, do := range map[string]func(context.Context) error{
 				"adding": func(ctx context.Context) error {
-					_, err := service.BeginPasskey(ctx, w.principal(in), client, "phone", password)
+					_, err := service.BeginPasskey(ctx, w.principal(in), client, "phone", password, "")
 					return err
 				},
 				"added": func(ctx context.Context) error {

@@ -37,6 +37,7 @@ type world struct {
 	audit   *audit.Service
 	log     *syncBuffer
 	derived atomic.Int64 // argon2 derivations so far
+	codes   []string     // for recovery, of the account that has a second factor
 	later   atomic.Int64 // how much later than it is the service believes it to be
 }
 

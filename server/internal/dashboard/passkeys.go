@@ -21,7 +21,7 @@ const passkeySettings = "/settings/passkeys"
 type Passkeys interface {
 	BeginPasskeyLogin(ctx context.Context) (accounts.PasskeyRequest, error)
 	LoginPasskey(ctx context.Context, answer accounts.PasskeyAnswer, client audit.Client) (accounts.SignIn, error)
-	BeginPasskey(ctx context.Context, p grants.Principal, client audit.Client, name, password string) (accounts.PasskeyRequest, error)
+	BeginPasskey(ctx context.Context, p grants.Principal, client audit.Client, name, password, code string) (accounts.PasskeyRequest, error)
 	AddPasskey(ctx context.Context, p grants.Principal, client audit.Client, name string, answer accounts.PasskeyAnswer) error
 	RenamePasskey(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID, name string) error
 	DeletePasskey(ctx context.Context, p grants.Principal, client audit.Client, id uuid.UUID) error
@@ -96,12 +96,18 @@ func (d *Dashboard) showNewPasskey(c *gin.Context, v visitor, name string, failu
 	type page struct {
 		Name     field
 		Password field
+		Code     field
+		Factor   bool // a code is needed as well
 		Why      string
 	}
+	security, err := d.deps.Guards.Security(c.Request.Context(), v.principal)
+	if err != nil {
+		return err
+	}
 	_, why := d.deps.Guards.PasskeyHost()
-	p := page{passkeyNameField(name), passwordField(), why}
+	p := page{passkeyNameField(name), passwordField(), codeField("The one that your app shows now, or a recovery code."), security.SecondFactor, why}
 	return d.render(c, statusOf(failure), "passkey_new",
-		view{Title: "Add a passkey", Section: "settings", Page: &p, Problem: mark(failure, &p.Name, &p.Password)}, &v)
+		view{Title: "Add a passkey", Section: "settings", Page: &p, Problem: mark(failure, &p.Name, &p.Password, &p.Code)}, &v)
 }
 
 // askPasskey answers the page whose script asks the browser for the new passkey.
@@ -111,7 +117,7 @@ func (d *Dashboard) askPasskey(c *gin.Context, v visitor) error {
 		return err
 	}
 	name := form.Get("name")
-	r, err := d.deps.Passkeys.BeginPasskey(c.Request.Context(), v.principal, client(c), name, form.Get("password"))
+	r, err := d.deps.Passkeys.BeginPasskey(c.Request.Context(), v.principal, client(c), name, form.Get("password"), form.Get("code"))
 	if err != nil {
 		return mend(err, func(failure *fault.Error) error { return d.showNewPasskey(c, v, name, failure) })
 	}

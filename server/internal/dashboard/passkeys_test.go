@@ -35,8 +35,8 @@ func (s *services) LoginPasskey(_ context.Context, answer accounts.PasskeyAnswer
 	return s.signIn(), s.called("LoginPasskey %s %s", answer.Challenge, answer.Credential)
 }
 
-func (s *services) BeginPasskey(_ context.Context, _ grants.Principal, _ audit.Client, name, password string) (accounts.PasskeyRequest, error) {
-	return asked(), s.called("BeginPasskey %s %s", name, password)
+func (s *services) BeginPasskey(_ context.Context, _ grants.Principal, _ audit.Client, name, password, code string) (accounts.PasskeyRequest, error) {
+	return asked(), s.called("BeginPasskey %s %s %s", name, password, code)
 }
 
 func (s *services) AddPasskey(_ context.Context, _ grants.Principal, _ audit.Client, name string, answer accounts.PasskeyAnswer) error {
@@ -105,8 +105,15 @@ func TestAPasskeySignsInFromTheSignInPage(t *testing.T) {
 func TestAPasskeyIsAddedInTwoSteps(t *testing.T) {
 	t.Parallel()
 	d := open(t)
-	got := d.post(t, "/settings/passkeys/new", url.Values{"name": {"my phone"}, "password": {"s3cret-typed"}})
-	if calls := d.take(); got.status != 200 || calls != "BeginPasskey my phone s3cret-typed" {
+	if body := d.get(t, "/settings/passkeys/new").body; strings.Contains(body, `name="code"`) {
+		t.Error("a code is asked for without a second factor")
+	}
+	d.security.SecondFactor = true
+	if body := d.get(t, "/settings/passkeys/new").body; !strings.Contains(body, `name="code"`) {
+		t.Error("no code is asked for with a second factor")
+	}
+	got := d.post(t, "/settings/passkeys/new", url.Values{"name": {"my phone"}, "password": {"s3cret-typed"}, "code": {"123456"}})
+	if calls := d.take(); got.status != 200 || calls != "BeginPasskey my phone s3cret-typed 123456" {
 		t.Fatalf("the first step: %d, called %q", got.status, calls)
 	}
 	for _, want := range []string{`data-options="{&#34;challenge&#34;:&#34;abc&#34;`, `name="challenge" value="sealed-challenge"`, `name="name" value="my phone"`, `action="/settings/passkeys"`} {
@@ -114,8 +121,8 @@ func TestAPasskeyIsAddedInTwoSteps(t *testing.T) {
 			t.Errorf("the second step lacks %q", want)
 		}
 	}
-	if strings.Contains(got.body, "s3cret-typed") {
-		t.Error("the second step shows the password")
+	if strings.Contains(got.body, "s3cret-typed") || strings.Contains(got.body, "123456") {
+		t.Error("the second step shows the password or the code")
 	}
 	answer := url.Values{"name": {"my phone"}, "challenge": {"sealed-challenge"}, "credential": {credential}}
 	got = d.post(t, "/settings/passkeys", answer)
@@ -133,6 +140,7 @@ func TestAPasskeyIsAddedInTwoSteps(t *testing.T) {
 		has  string
 	}{
 		{"/settings/passkeys/new", url.Values{"name": {"my phone"}, "password": {"s3cret-typed"}}, fault.Field("password", "Not your password."), `id="e-password">Not your password.`},
+		{"/settings/passkeys/new", url.Values{"name": {"my phone"}, "password": {"s3cret-typed"}}, fault.Field("code", "Not the code."), `id="e-code">Not the code.`},
 		{"/settings/passkeys/new", url.Values{"name": {"my phone"}, "password": {"s3cret-typed"}}, fault.Field("name", "Name it."), `id="e-name">Name it.`},
 		{"/settings/passkeys", answer, fault.New(fault.LoginFailed, "It was not accepted."), "It was not accepted."},
 		{"/settings/passkeys", answer, fault.New(fault.Conflict, "It was added before."), "It was added before."},
