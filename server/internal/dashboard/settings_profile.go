@@ -40,8 +40,8 @@ func (d *Dashboard) showProfile(c *gin.Context, v visitor, name, email string, f
 	}
 	p := page{
 		Account: v.account,
-		Name:    field{Name: "displayName", Label: "Your name", Type: "text", Value: name, Autocomplete: "name", MaxLength: 100, Hint: "Shown at the top of each page. Without one, your e-mail address is."},
-		Email:   field{Name: "email", Label: "E-mail address", Type: "email", Value: email, Autocomplete: "email", Required: true, MaxLength: 254, Hint: "You sign in with it. Nothing is sent to it."},
+		Name:    field{Name: "displayName", Label: "Name", Type: "text", Value: name, Autocomplete: "name", MaxLength: 100, Hint: "Shown at the top of each page. Without one, your e-mail address is."},
+		Email:   field{Name: "email", Label: "Address", Type: "email", Value: email, Autocomplete: "email", Required: true, MaxLength: 254, Hint: "You sign in with it. Nothing is sent to it."},
 		Password: field{
 			Name: "currentPassword", Label: "Your password", Type: "password", Autocomplete: "current-password", Required: true, MaxLength: maxLine,
 			Hint: "So that nobody who finds this page open can do it.",
