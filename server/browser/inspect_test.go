@@ -47,15 +47,16 @@ func inspect(t *testing.T, p *browsertest.Page, s *scene, w way) {
 // looks checks what a page shows, as it stands: in each width and both colours.
 func looks(t *testing.T, p *browsertest.Page, name, path string) {
 	t.Helper()
+	contrast := []string{"color-contrast", "link-in-text-block"}
 	for _, look := range []struct {
 		suffix string
 		browsertest.Look
 		rules []string // of axe; none: all
 	}{
 		{"wide-light", browsertest.Look{}, nil},
-		{"wide-dark", browsertest.Look{Dark: true}, []string{"color-contrast", "link-in-text-block"}},
+		{"wide-dark", browsertest.Look{Dark: true}, contrast},
 		{"narrow-dark", browsertest.Look{Dark: true, Width: browsertest.Narrow}, nil},
-		{"narrow-light", browsertest.Look{Width: browsertest.Narrow}, []string{"color-contrast", "link-in-text-block", "target-size"}},
+		{"narrow-light", browsertest.Look{Width: browsertest.Narrow}, contrast},
 	} {
 		look.ReducedMotion = true
 		p.Emulate(look.Look)

@@ -122,7 +122,7 @@ func sealedScene(t *testing.T, w *browsertest.World, called texts) *scene {
 
 	linked := s.Owner.In(t, w.URL)
 	linked.Login()
-	name, data := s.service(apptest.APIKey, "github", map[string]any{"displayName": "GitHub, of the other laptop"})
+	name, data := s.service(apptest.APIKey, "github", map[string]any{"displayName": "GitHub, of the other laptop", "notes": s.texts.Notes, "tags": s.texts.Tags})
 	keep(linked)(name, data)
 	escrow := offer(t, s.Owner, linked)
 	linked.Must(http.MethodPost, "/api/escrows/"+escrow+"/accept", nil, nil)
