@@ -3,6 +3,7 @@ package browsertest
 import (
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
@@ -26,8 +27,21 @@ func (p *Page) LayoutShift() float64 {
 	return score
 }
 
+// settling is how long what scripts lay out, such as a chart, may take to fit into
+// another window.
+const settling = 2 * time.Second
+
 // Overflow names what makes the page wider than its window; "" if nothing does.
-func (p *Page) Overflow() string {
+func (p *Page) Overflow() (problem string) {
+	p.t.Helper()
+	p.holds(settling, func() bool {
+		problem = p.overflow()
+		return problem == ""
+	})
+	return problem
+}
+
+func (p *Page) overflow() string {
 	p.t.Helper()
 	var got string
 	err := p.apart(`(() => {
