@@ -94,9 +94,10 @@ func (s *Store) ReplacePasswordHash(ctx context.Context, id uuid.UUID, old, hash
 	})
 }
 
-// UpdateProfile replaces an account's e-mail and display name. ErrConflict: another
-// account has the e-mail. ErrNotFound.
-func (s *Store) UpdateProfile(ctx context.Context, a *models.Account) error {
+// UpdateProfile replaces an account's e-mail and display name, which were those of was.
+// ErrConflict: another account has the e-mail. ErrNotFound: there is no such account,
+// or they are others by now.
+func (s *Store) UpdateProfile(ctx context.Context, was, a *models.Account) error {
 	if err := clean(a); err != nil {
 		return err
 	}
@@ -110,7 +111,7 @@ func (s *Store) UpdateProfile(ctx context.Context, a *models.Account) error {
 			return conflict("account with this e-mail")
 		}
 		return s.change(ctx, func(db *gorm.DB) error {
-			result := db.Model(&models.Account{}).Where("id = ?", a.ID).
+			result := db.Model(&models.Account{}).Where("id = ? AND email = ? AND display_name = ?", a.ID, was.Email, was.DisplayName).
 				Updates(map[string]any{"email": a.Email, "display_name": a.DisplayName, "updated_at": s.Now(ctx)})
 			return affected(result, "account %s", a.ID)
 		}, a.ID)

@@ -184,18 +184,26 @@ func TestAProfileChangesUnlessTheAddressIsTaken(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		a, other := newAccount(t, s), newAccount(t, s)
+		was := a
 		a.DisplayName, a.Email = "Ann", "ann-"+a.ID.String()+"@example.com"
-		ok(t, s.UpdateProfile(t.Context(), &a))
+		ok(t, s.UpdateProfile(t.Context(), &was, &a))
 		got, err := s.Account(t.Context(), a.ID)
 		ok(t, err)
 		same(t, "name and address", []string{got.DisplayName, got.Email}, []string{a.DisplayName, a.Email})
 		taken := a
 		taken.Email, taken.DisplayName = other.Email, "Bob"
-		wantErr(t, s.UpdateProfile(t.Context(), &taken), models.ErrConflict)
+		wantErr(t, s.UpdateProfile(t.Context(), &a, &taken), models.ErrConflict)
 		kept, err := s.Account(t.Context(), a.ID)
 		ok(t, err)
 		same(t, "the account after a refusal", kept, got)
+		// Who read it before it changed would put the address of then back.
+		renamed := was
+		renamed.DisplayName = "Eve"
+		wantErr(t, s.UpdateProfile(t.Context(), &was, &renamed), models.ErrNotFound)
+		kept, err = s.Account(t.Context(), a.ID)
+		ok(t, err)
+		same(t, "the account after it was changed from what it is no more", kept, got)
 		stray := models.Account{ID: models.NewID(), Email: "stray@example.com"}
-		wantErr(t, s.UpdateProfile(t.Context(), &stray), models.ErrNotFound)
+		wantErr(t, s.UpdateProfile(t.Context(), &stray, &stray), models.ErrNotFound)
 	})
 }

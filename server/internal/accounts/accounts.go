@@ -2,6 +2,7 @@ package accounts
 
 import (
 	"context"
+	"crypto/subtle"
 	"errors"
 	"io"
 	"log/slog"
@@ -162,7 +163,7 @@ func (s *Service) Login(ctx context.Context, in LoginInput, c audit.Client) (Sig
 	case err != nil:
 		return SignIn{}, err
 	case !on:
-		return s.begin(ctx, account.ID, c, proof{})
+		return s.begin(ctx, account.ID, c, proof{use: s.stillEnough(account)})
 	case in.Code == "":
 		return s.challenge(ctx, account, c)
 	}
@@ -199,6 +200,26 @@ func (s *Service) checkPassword(ctx context.Context, in LoginInput, c audit.Clie
 	}
 	account.PasswordHash = s.refresh(ctx, account, in.Password)
 	return account, nil
+}
+
+// stillEnough demands that the password that was right is still the one, and still
+// enough: to compare it took a while, longer when many sign in, and its owner may have
+// changed it meanwhile, and ended all sessions.
+func (s *Service) stillEnough(was models.Account) func(ctx context.Context) error {
+	return func(ctx context.Context) error {
+		account, err := s.deps.Store.Account(ctx, was.ID)
+		if err != nil && !errors.Is(err, models.ErrNotFound) {
+			return err
+		}
+		_, on, errFactor := s.factor(ctx, was.ID)
+		if errFactor != nil {
+			return errFactor
+		}
+		if on || subtle.ConstantTimeCompare(account.PasswordHash, was.PasswordHash) != 1 {
+			return fault.New(fault.LoginFailed, "How this account signs in was changed at this moment. Start again.")
+		}
+		return nil
+	}
 }
 
 // begin makes a session for an account, and uses up what proved that it may.

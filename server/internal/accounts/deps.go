@@ -12,7 +12,7 @@ import (
 
 // Profiles changes and deletes accounts.
 type Profiles interface {
-	UpdateProfile(ctx context.Context, a *models.Account) error
+	UpdateProfile(ctx context.Context, was, a *models.Account) error
 	ReplacePasswordHash(ctx context.Context, id uuid.UUID, old, hash models.Opaque) error
 	DeleteAccount(ctx context.Context, id uuid.UUID) error
 }

@@ -26,7 +26,8 @@ type PasswordInput struct {
 
 // UpdateProfile changes the display name and the e-mail address of p's account, and
 // returns it as it is now. INVALID_REQUEST with the field, CONFLICT with the field
-// when another account has the address, RATE_LIMITED, SCOPE_DENIED for what is no
+// when another account has the address, without one when another request changed it
+// meanwhile, RATE_LIMITED, SCOPE_DENIED for what is no
 // session.
 func (s *Service) UpdateProfile(ctx context.Context, p grants.Principal, c audit.Client, in ProfileInput) (models.Account, error) {
 	if err := ownerOnly(p); err != nil {
@@ -59,7 +60,10 @@ func (s *Service) UpdateProfile(ctx context.Context, p grants.Principal, c audit
 		return was, nil
 	}
 	err = s.deps.Audit.Do(ctx, event(p, c, detail), func(ctx context.Context) error {
-		err := s.deps.Profiles.UpdateProfile(ctx, &account)
+		err := s.deps.Profiles.UpdateProfile(ctx, &was, &account)
+		if errors.Is(err, models.ErrNotFound) {
+			return fault.New(fault.Conflict, "Your profile was changed at the same moment, elsewhere. Look at it again.")
+		}
 		if errors.Is(err, models.ErrConflict) {
 			failure := fault.New(fault.Conflict, "Another account has this e-mail address. Use another one.")
 			failure.Field = "email"

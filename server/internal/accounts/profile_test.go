@@ -1,10 +1,13 @@
 package accounts_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/uuid"
 
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/models/store"
@@ -173,4 +176,67 @@ func TestTheCurrentPasswordCannotBeGuessedFromAStolenSession(t *testing.T) {
 			t.Errorf("signing in meanwhile: %v, want it possible", err)
 		}
 	})
+}
+
+// Comparing a password takes a while, and longer when many sign in: whoever has its
+// owner's password of before must not come in by being in the middle of that.
+func TestAPasswordThatIsChangedWhileItIsComparedSignsNobodyIn(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		w := newWorld(t, s, true)
+		in := w.register("ann@example.com")
+		slow, changed := w.service(accounts.Deps{Store: s, Grants: w.grants, Audit: w.audit}), false
+		slow.OnDerivation(true, func(uint32, uint32, uint8) {
+			changed = true
+			err := w.ChangePassword(t.Context(), w.principal(in), client, accounts.PasswordInput{CurrentPassword: password, NewPassword: "another password"})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+		before := w.sessions(in.AccountID)
+		got, err := slow.Login(t.Context(), accounts.LoginInput{Email: "ann@example.com", Password: password}, client)
+		refused(t, "with the password of before", got, err, fault.LoginFailed, "")
+		if after := w.sessions(in.AccountID); !changed || after != before {
+			t.Errorf("%d sessions, want the %d of before the password was changed", after, before)
+		}
+	})
+}
+
+// A profile is read, the password is compared, and it is written: who changed it in
+// between must not be undone.
+func TestANameThatIsChangedDoesNotPutTheAddressOfBeforeBack(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		w := newWorld(t, s, true)
+		in := w.register("ann@example.com")
+		address, name := "ann@new.example", "Ann"
+		between := &betweenReadAndWrite{Store: s, do: func() {
+			if _, err := w.UpdateProfile(t.Context(), w.principal(in), client, accounts.ProfileInput{Email: &address, CurrentPassword: password}); err != nil {
+				t.Error(err)
+			}
+		}}
+		slow := w.service(accounts.Deps{Store: between, Grants: w.grants, Audit: w.audit})
+		_, err := slow.UpdateProfile(t.Context(), w.principal(in), client, accounts.ProfileInput{DisplayName: &name})
+		if fault.CodeOf(err) != fault.Conflict {
+			t.Errorf("got %v, want CONFLICT", err)
+		}
+		if got := w.state(in); !strings.HasPrefix(got, address+" A ") {
+			t.Errorf("the account is %.40s, want the address %s", got, address)
+		}
+	})
+}
+
+// betweenReadAndWrite does something once an account was read.
+type betweenReadAndWrite struct {
+	*store.Store
+	do func()
+}
+
+func (b *betweenReadAndWrite) Account(ctx context.Context, id uuid.UUID) (models.Account, error) {
+	a, err := b.Store.Account(ctx, id)
+	if do := b.do; do != nil {
+		b.do = nil
+		do()
+	}
+	return a, err
 }
