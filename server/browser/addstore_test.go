@@ -155,25 +155,24 @@ func wantStored(t *testing.T, w *browsertest.World, s apptest.Sample) {
 
 func TestInPlatformModeEveryTypeIsSealedByTheServer(t *testing.T) {
 	t.Parallel()
-	browsertest.Each(t, func(t *testing.T, w *browsertest.World) {
-		w.Owner.Register()
-		p := w.SignedIn(t)
-		samples := append(slices.Clone(w.Samples),
-			apptest.Sample{Service: "basic", Data: map[string]any{"tokenType": "Basic", "username": "ada", "password": " with spaces "}},
-			apptest.Sample{Service: "bearer", Data: map[string]any{"tokenType": "Bearer", "accessToken": "b-1234567"}},
-			apptest.Sample{Service: "sign-in", Data: map[string]any{"tokenType": "OpenIDConnect", "accessToken": "o-1234567", "idToken": "i-1234567"}})
-		for _, sample := range samples {
-			enter(p, sample)
-			p.Follow("Seal and store")
-			p.Wants("Stored. It is sealed")
-			var got map[string]any
-			w.Owner.Must(http.MethodGet, "/api/tokens/"+url.PathEscape(sample.Service)+"?reveal=true", nil, &got)
-			if got["tokenType"] != sample.Data["tokenType"] && sample.Text("tokenType") != wire.TypeRawCredential {
-				t.Errorf("%s is stored as %v, want %v", sample.Service, got["tokenType"], sample.Data["tokenType"])
-			}
-			if sample.Service == "basic" && got["password"] != " with spaces " {
-				t.Errorf("the password is %q, want it as it was typed", got["password"])
-			}
+	w := browsertest.New(t, store.SQLite)
+	w.Owner.Register()
+	p := w.SignedIn(t)
+	samples := append(slices.Clone(w.Samples),
+		apptest.Sample{Service: "basic", Data: map[string]any{"tokenType": "Basic", "username": "ada", "password": " with spaces "}},
+		apptest.Sample{Service: "bearer", Data: map[string]any{"tokenType": "Bearer", "accessToken": "b-1234567"}},
+		apptest.Sample{Service: "sign-in", Data: map[string]any{"tokenType": "OpenIDConnect", "accessToken": "o-1234567", "idToken": "i-1234567"}})
+	for _, sample := range samples {
+		enter(p, sample)
+		p.Follow("Seal and store")
+		p.Wants("Stored. It is sealed")
+		var got map[string]any
+		w.Owner.Must(http.MethodGet, "/api/tokens/"+url.PathEscape(sample.Service)+"?reveal=true", nil, &got)
+		if got["tokenType"] != sample.Data["tokenType"] && sample.Text("tokenType") != wire.TypeRawCredential {
+			t.Errorf("%s is stored as %v, want %v", sample.Service, got["tokenType"], sample.Data["tokenType"])
 		}
-	})
+		if sample.Service == "basic" && got["password"] != " with spaces " {
+			t.Errorf("the password is %q, want it as it was typed", got["password"])
+		}
+	}
 }
