@@ -39,3 +39,29 @@ func TestHistoryHasTheLatestOfEachTypeOfOneService(t *testing.T) {
 		}
 	})
 }
+
+// Releases and refusals are most of a record: what is far back in it is not looked for.
+func TestHistoryLooksForReleasesAmongTheLatestEventsAlone(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		account := models.NewID()
+		for batch := range 5 {
+			events := stream(account, 2001)
+			for i := range events {
+				events[i].ServiceName, events[i].EventType = "busy", "release"
+			}
+			if batch == 0 {
+				events[0].ServiceName = "old"
+				events[1].ServiceName, events[1].EventType = "old", "reveal"
+				events[5].ServiceName = "recent" // the 10,000th from the end
+				events[4].ServiceName = "lost"
+			}
+			ok(t, s.AppendAudit(t.Context(), events))
+		}
+		for service, want := range map[string]int{"old": 1, "recent": 1, "lost": 0, "busy": 3} {
+			got, err := s.AuditHistory(t.Context(), account, service, []string{"release", "reveal"}, 3)
+			ok(t, err)
+			same(t, "events of "+service, len(got), want)
+		}
+	})
+}

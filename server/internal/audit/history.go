@@ -48,7 +48,8 @@ const (
 var historyTypes = [...]EventType{Release, Refusal, TicketIssued, Reveal, Store, Delete, Refresh, GrantGiven, GrantRevoked}
 
 // History tells when a token went which way last, and its latest events. It looks at the
-// latest 50 events of each type: a way that none of them tells of is not in it.
+// latest 50 events of each type, for releases and refusals among the latest 10,000 of the
+// account: a way that none of them tells of is not in it.
 func (s *Service) History(ctx context.Context, accountID uuid.UUID, service string) (History, error) {
 	types := make([]string, len(historyTypes))
 	for i, kind := range historyTypes {

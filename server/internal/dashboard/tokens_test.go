@@ -121,13 +121,14 @@ func TestTheTrustOfATokenIsExplained(t *testing.T) {
 				{Name: "store", Title: "It is stored", Sight: vaults.SeesNothing, Why: "Past us.", LastAt: &at},
 				{Name: "mediated", Title: "It is refreshed", Sight: vaults.SeesPassing, Why: "By us.", Closed: true},
 				{Name: "reveal", Title: "You look at it", Sight: vaults.SeesOpened, Why: "Here."},
+				{Name: "agent", Title: "An agent fetches it", Sight: vaults.SeesNothing, Why: "There.", Recent: true},
 				{Name: "grant", Title: "It is granted", Sight: vaults.SeesKey, Why: "Wrapped.", Silent: true},
 			},
 		}
 		body := d.get(t, "/token/my%20token/trust").body
 		wants(t, string(c.trust), body, "Who can see my token?", `<span class="trust `+c.look+`">`, c.name+"</span>", `<section class="verdict `+c.look+`"`, d.view().TrustReason, "The holder.",
 			"server sees it: </span>never", "yes, in transit", "yes, in memory while it is used", "its key, in memory", "not open now",
-			"Last used <time", "No use on record", "Not recorded for each token", "The first limit.", "The second limit.",
+			"Last used <time", "No use on record", "Not among the latest 10,000 events", "Not recorded for each token", "The first limit.", "The second limit.",
 			"given to an agent", "NO_GRANT", `href="/audit?service=my%20token"`)
 		if c.trust == vaults.Sealed {
 			wants(t, "sealed", body, "!Kept at", "!last check")

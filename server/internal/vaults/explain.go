@@ -37,6 +37,7 @@ type Path struct {
 	LastAt *time.Time // when it was used last, as far as the record is looked at; nil: that is not known
 	Closed bool       // it was used, and cannot be at this moment
 	Silent bool       // the record does not name tokens on it
+	Recent bool       // it is looked for among the account's latest 10,000 events alone
 }
 
 // An Explanation is what a token's badge follows from.
@@ -135,12 +136,12 @@ func (e *explainer) atWebhook() []Path {
 		Why: "Your browser posts it to your webhook itself. This server signs the ticket for that, without knowing what is stored."}, audit.WayStoreTicket)
 	switch {
 	case totp:
-		e.add(Path{Name: "agent", Title: "An agent asks for a code", Sight: SeesNothing,
+		e.add(Path{Name: "agent", Recent: true, Title: "An agent asks for a code", Sight: SeesNothing,
 			Why: "This server decides, records it and sends the agent to your webhook, which computes the code."}, audit.WayAgent)
 		e.add(Path{Name: "code", Title: "You look at a code", Sight: SeesNothing,
 			Why: "Your webhook computes it and gives it to your browser. The secret itself leaves the webhook for nobody."}, audit.WayCode)
 	default:
-		e.add(Path{Name: "agent", Title: "An agent fetches it", Sight: SeesNothing,
+		e.add(Path{Name: "agent", Recent: true, Title: "An agent fetches it", Sight: SeesNothing,
 			Why: "This server decides, records it and sends the agent to your webhook with a ticket. The answer goes from your webhook to the agent." + short(t)}, audit.WayAgent)
 		e.add(Path{Name: "reveal", Title: "You look at it", Sight: SeesNothing,
 			Why: "Your browser fetches it from your webhook with a ticket. This server does not see the answer." + short(t)}, audit.WayReveal)
@@ -206,12 +207,12 @@ func (e *explainer) here() []Path {
 	e.add(Path{Name: "store", Title: "It is stored", Sight: SeesPassing,
 		Why: "Your browser posts it to this server, which seals it with a key that your session opens, and keeps the ciphertext alone."}, audit.WayStored, audit.WayMovedBack)
 	if t.TokenType == wire.TypeTOTP {
-		e.add(Path{Name: "agent", Title: "An agent asks for a code", Sight: SeesOpened,
+		e.add(Path{Name: "agent", Recent: true, Title: "An agent asks for a code", Sight: SeesOpened,
 			Why: "The agent's own key opens the secret in this server's memory. The answer holds the code, not the secret."}, audit.WayAgent)
 		e.add(Path{Name: "code", Title: "You look at a code", Sight: SeesOpened,
 			Why: "Your session opens the secret in this server's memory. The answer holds the code, not the secret."}, audit.WayReveal)
 	} else {
-		e.add(Path{Name: "agent", Title: "An agent fetches it", Sight: SeesOpened,
+		e.add(Path{Name: "agent", Recent: true, Title: "An agent fetches it", Sight: SeesOpened,
 			Why: "The agent's own key opens it in this server's memory, for one answer. Without that key this server cannot." + short(t)}, audit.WayAgent)
 		e.add(Path{Name: "reveal", Title: "You look at it", Sight: SeesOpened,
 			Why: "Your session opens it in this server's memory, for one answer." + short(t)}, audit.WayReveal)
