@@ -43,7 +43,7 @@ build: ## bin/tokenvault and bin/tv-webhook: static, without cgo
 	$(BUILD) -o bin/tv-webhook ./webhook-sdk/cmd/tv-webhook
 
 .PHONY: deps
-deps: ## what the tests need besides Go (gcc, PostgreSQL, an OAuth provider): installed as root on Debian, named otherwise
+deps: ## what the tests need besides Go (gcc, PostgreSQL, Chromium, axe-core, an OAuth provider): installed as root on Debian, named otherwise
 	scripts/install-test-deps
 
 .PHONY: vet
@@ -92,6 +92,12 @@ fuzz: ## every fuzz target, FUZZTIME (60s) each, one after the other
 bench: deps ## speed and memory as ratios measured in one run, on PostgreSQL with durable commits
 	TOKENVAULT_PG_FSYNC=on scripts/with-postgres $(GO) run ./bench
 
+.PHONY: screenshots
+screenshots: deps ## pictures of every page, light and dark, wide and narrow, into screenshots/
+	rm -rf screenshots && mkdir screenshots
+	TOKENVAULT_SCREENSHOTS=$(CURDIR)/screenshots $(GO) test -count=1 -run 'IsFitForEverybody$$' ./server/browser
+	@ls screenshots | wc -l | xargs -I{} echo "screenshots: {} pictures in screenshots/"
+
 .PHONY: clean
-clean: ## remove what build made
-	rm -rf bin
+clean: ## remove what build and screenshots made
+	rm -rf bin screenshots
