@@ -90,6 +90,10 @@ func (d *Door) server(r *http.Request) *mcp.Server {
 	who, _ := r.Context().Value(callerKey{}).(caller)
 	s := mcp.NewServer(&mcp.Implementation{Name: "tokenvault", Title: "Token Vault", Version: version}, &mcp.ServerOptions{
 		Instructions: "Credentials that this agent was granted. List them, then fetch one when it is needed, and keep none of them longer than that.",
+		// The tools never change: a subscription to their changes, which the SDK offers
+		// otherwise, would keep a request open for as long as its caller likes, beyond the
+		// end of its key and into the server's shutdown.
+		Capabilities: &mcp.ServerCapabilities{Tools: &mcp.ToolCapabilities{}},
 	})
 	d.addTools(s, who)
 	return s

@@ -287,6 +287,25 @@ func TestNothingIsAnsweredWithoutAGoodKey(t *testing.T) {
 	}
 }
 
+// No request stays open: the key of a stream that does would count for as long as its
+// holder likes.
+func TestASubscriptionEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	_, address, _ := open(t)
+	const (
+		old = `{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"toolsListChanged":true,"promptsListChanged":true,"resourcesListChanged":true,"resourceSubscriptions":["x:y"]}}}`
+		now = `{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"toolsListChanged":true},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",` +
+			`"io.modelcontextprotocol/clientInfo":{"name":"x","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}}}`
+	)
+	for _, tt := range [][]string{{old}, {now, "Mcp-Protocol-Version", "2026-07-28", "Mcp-Method", "subscriptions/listen"}} {
+		// It returns when the answer has ended.
+		status, _, body := post(t, http.MethodPost, address, tt[0], append(tt[1:], "Authorization", "Bearer "+goodKey)...)
+		if status != http.StatusOK || strings.Contains(body, `"toolsListChanged":true`) || !strings.Contains(body, `"result"`) {
+			t.Errorf("%d %s, want an answer that grants no subscription", status, body)
+		}
+	}
+}
+
 func TestRequestsAreBoundedAndAnswersAreNotKept(t *testing.T) {
 	t.Parallel()
 	_, address, _ := open(t)
