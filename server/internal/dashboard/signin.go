@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"path"
 	"strings"
 
 	"github.com/gin-gonic/gin"
@@ -39,21 +40,23 @@ func (d *Dashboard) signInRoutes(r routes) {
 
 // safeNext keeps a way back within this server: an absolute path of ours, or
 // "/". What a browser could take for another host ("//evil", "/\evil") is none,
-// and neither are the API and the sign-in pages themselves.
+// and neither are the API, the sign-in pages themselves, and what a browser makes
+// another path of ("/a/../b"). Connecting an account is not begun by it: whoever comes
+// from signing in comes from here, whoever made the link (comeBackTo).
 func safeNext(next string) string {
 	odd := func(r rune) bool { return r <= ' ' || r > '~' || r == '\\' }
 	if !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") || strings.ContainsFunc(next, odd) || len(next) > 4<<10 {
 		return "/"
 	}
 	u, err := url.Parse(next)
-	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || web.IsAPI(u.Path) || strings.HasPrefix(u.Path, "//") {
+	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || web.IsAPI(u.Path) || path.Clean(u.Path) != u.Path {
 		return "/"
 	}
 	switch u.Path {
 	case "/login", "/login/code", "/login/passkey", "/register", "/logout":
 		return "/"
 	}
-	return u.RequestURI()
+	return comeBackTo(u)
 }
 
 type signInPage struct {

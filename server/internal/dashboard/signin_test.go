@@ -44,6 +44,10 @@ func TestTheWayBackStaysOnThisServer(t *testing.T) {
 		"/agents": "/agents", "/audit?service=a%20b": "/audit?service=a%20b", "": "/", "agents": "/",
 		"//evil.example": "/", `/\evil.example`: "/", `\\evil.example`: "/", "https://evil.example": "/", "/%09/evil.example": "/%09/evil.example",
 		"/\t/evil.example": "/", "javascript:alert(1)": "/", "/login": "/", "/logout": "/", "/api/vault/status": "/", "/a\r\nSet-Cookie: x": "/",
+		// A link of another site must not begin to connect an account, in whatever way it is
+		// written: after signing in it would look like a link of our own.
+		"/connect/github?service=mine&scope=all": "/tokens/connect?provider=github&scope=all&service=mine", "/connect?bridge=b": "/tokens/connect?bridge=b",
+		"/oauth/callback?state=x&code=y": "/tokens/connect", "/a/../connect/github": "/", "/./connect/github": "/", "/a/%2e%2e/connect/github": "/", "/%63onnect/github": "/tokens/connect?provider=github",
 		"///evil.example": "/", "/" + strings.Repeat("a", 5000): "/",
 	} {
 		got := d.post(t, "/login", url.Values{"email": {"a@b.example"}, "password": {"x"}, "next": {next}})
