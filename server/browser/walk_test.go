@@ -169,7 +169,7 @@ func readsRecord(t *testing.T, p *browsertest.Page, w *browsertest.World) {
 		t.Errorf("the record shows %d releases, want %d", got, len(w.Samples))
 	}
 	p.Open("/token/" + url.PathEscape(apptest.APIKey) + "/trust")
-	p.In("#latest").Wants("given to an agent")
+	p.In("#latest").Wants("Released to an agent")
 }
 
 // locks stops the agent with the kill switch, and lets it go on.

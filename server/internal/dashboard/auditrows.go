@@ -2,7 +2,6 @@ package dashboard
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -94,8 +93,8 @@ func rowsOf(events []models.AuditEvent, agents []models.Agent, services []string
 	rows := make([]eventRow, len(events))
 	for i, e := range events {
 		row := eventRow{
-			At: e.At, What: wordsOf(e.EventType), Outcome: badge{Look: "good", Text: "Done"}, Service: e.ServiceName,
-			Linked: slices.Contains(services, e.ServiceName), Source: sourceWords(e.Source), Address: e.Address, Client: e.Client, Detail: e.Detail,
+			At: e.At, What: happened(e), Outcome: badge{Look: "good", Text: "Done"}, Service: e.ServiceName,
+			Linked: slices.Contains(services, e.ServiceName), Source: sourceWords(e.Source), Address: e.Address, Client: e.Client, Detail: detailWords(e),
 		}
 		if e.Outcome != audit.OutcomeOK {
 			row.Outcome, row.Why = badge{Look: "bad", Text: "Refused"}, refusalWords(fault.Code(e.Outcome))
@@ -120,12 +119,7 @@ func rowsOf(events []models.AuditEvent, agents []models.Agent, services []string
 
 // describeRefresh says in words what a refresh's detail says in pairs.
 func (row *eventRow) describeRefresh(e models.AuditEvent) {
-	said := map[string]string{}
-	for pair := range strings.FieldsSeq(e.Detail) {
-		if key, value, ok := strings.Cut(pair, "="); ok {
-			said[key] = value
-		}
-	}
+	said, _ := pairs(e.Detail)
 	switch refresh.Kind(said["outcome"]) {
 	case refresh.Rotated:
 		row.Outcome.Text = "Renewed"
@@ -143,7 +137,7 @@ func sentence(words string) string {
 	if words == "" {
 		return ""
 	}
-	return strings.ToUpper(words[:1]) + words[1:] + "."
+	return capital(words) + "."
 }
 
 // refusalWords says why something was refused or failed.

@@ -128,8 +128,8 @@ func TestTheTrustOfATokenIsExplained(t *testing.T) {
 		body := d.get(t, "/token/my%20token/trust").body
 		wants(t, string(c.trust), body, "Who can see my token?", `<span class="trust `+c.look+`">`, c.name+"</span>", `<section class="verdict `+c.look+`"`, d.view().TrustReason, "The holder.",
 			"server sees it: </span>never", "yes, in transit", "yes, in memory while it is used", "its key, in memory", "not open now",
-			"Last used <time", "No use on record", "Not among the latest 10,000 events", "Not recorded for each token", "The first limit.", "The second limit.",
-			"given to an agent", "NO_GRANT", `href="/audit?service=my%20token"`)
+			"Last used <time", "Not among its latest events", "Not among the latest 10,000 events", "Not recorded for each token", "The first limit.", "The second limit.",
+			"Released to an agent", "The agent was not granted this token.", "!NO_GRANT", `href="/audit?service=my%20token"`)
 		if c.trust == vaults.Sealed {
 			wants(t, "sealed", body, "!Kept at", "!last check")
 		} else {

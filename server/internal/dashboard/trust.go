@@ -7,7 +7,6 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/tvzero/tokenvault/models"
-	"github.com/tvzero/tokenvault/server/internal/audit"
 	"github.com/tvzero/tokenvault/server/internal/vaults"
 )
 
@@ -22,7 +21,7 @@ type explanation struct {
 	SeenBy  string
 	Paths   []pathRow
 	Limits  []string
-	Latest  []latestRow
+	Latest  []eventRow
 }
 
 // A pathRow is a way that a credential can go.
@@ -30,14 +29,6 @@ type pathRow struct {
 	vaults.Path
 	Sees badge
 	Icon string
-}
-
-// A latestRow is an event of the record.
-type latestRow struct {
-	At      time.Time
-	What    string
-	Detail  string
-	Outcome badge
 }
 
 func (d *Dashboard) trustPage(c *gin.Context, v visitor) error {
@@ -49,7 +40,7 @@ func (d *Dashboard) trustPage(c *gin.Context, v visitor) error {
 	if err != nil {
 		return err
 	}
-	p := explanation{tokenCard: d.card(e.TokenView), Binding: e.Binding, Holder: e.Holder, Limits: e.Limits}
+	p := explanation{tokenCard: d.card(e.TokenView), Binding: e.Binding, Holder: e.Holder, Limits: e.Limits, Latest: rowsOf(e.Latest, nil, nil)}
 	if e.Binding != nil {
 		p.Host, p.Health = hostOf(e.Binding.URL), healthBadge(e.Binding.HealthStatus)
 	}
@@ -59,9 +50,6 @@ func (d *Dashboard) trustPage(c *gin.Context, v visitor) error {
 	for _, path := range e.Paths {
 		sees, icon := sightBadge(path.Sight)
 		p.Paths = append(p.Paths, pathRow{path, sees, icon})
-	}
-	for _, event := range e.Latest {
-		p.Latest = append(p.Latest, latestRow{At: event.At, What: eventName(event), Detail: event.Detail, Outcome: outcomeOf(event.Outcome)})
 	}
 	return d.render(c, http.StatusOK, "trust", view{Title: "Trust of " + e.Token.ServiceName, Section: "tokens", Page: &p}, &v)
 }
@@ -77,36 +65,4 @@ func sightBadge(s vaults.Sight) (badge, string) {
 		return badge{Look: "warn", Text: "yes, in transit"}, "eye"
 	}
 	return badge{Look: "warn", Text: "yes, in memory while it is used"}, "eye"
-}
-
-// eventName says what happened, in a few words.
-func eventName(e models.AuditEvent) string {
-	switch audit.EventType(e.EventType) {
-	case audit.Release:
-		return "given to an agent"
-	case audit.Refusal:
-		return "refused"
-	case audit.TicketIssued:
-		return "ticket for the webhook"
-	case audit.Reveal:
-		return "shown to you"
-	case audit.Store:
-		return "stored or changed"
-	case audit.Delete:
-		return "deleted"
-	case audit.Refresh:
-		return "refresh"
-	case audit.GrantGiven:
-		return "granted to an agent"
-	case audit.GrantRevoked:
-		return "grant revoked"
-	}
-	return e.EventType
-}
-
-func outcomeOf(outcome string) badge {
-	if outcome == audit.OutcomeOK {
-		return badge{Look: "good", Text: "done"}
-	}
-	return badge{Look: "bad", Text: outcome}
 }
