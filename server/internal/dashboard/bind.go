@@ -127,9 +127,9 @@ func (d *Dashboard) unbindPage(c *gin.Context, v visitor) error {
 	return d.confirm(c, v, "settings", confirmation{
 		Question: "Unbind " + hostOf(v.vault.Binding.URL) + "?",
 		Lost: []string{
-			"No agent can fetch a credential until a webhook is bound again.",
-			"This server forgets the secret that it shares with the webhook, and its list of your tokens.",
-			"What the webhook keeps stays there. Binding it again brings the list back.",
+			"No agent can fetch what the webhook keeps, until it is bound again.",
+			"This server deletes the secret that it shares with the webhook. The list of names it keeps, out of sight: when it saw a credential is not forgotten by unbinding.",
+			"What the webhook keeps stays there. When it is bound again, its tokens are listed again.",
 			"This server takes credentials itself from then on, sealed. To have those of the webhook here too, move them back first: the settings say how.",
 		},
 		Do: "Unbind the webhook", Action: "/settings/unbind", Back: vaultSettings,

@@ -67,9 +67,9 @@ func (f flash) text() string {
 	case flashSynced:
 		return "The list is what your webhook has now."
 	case flashBound:
-		return "Your webhook is bound. From here on it has custody of your tokens."
+		return "Your webhook is bound. From here on it keeps what you store."
 	case flashUnbound:
-		return "The webhook is unbound. What it keeps is still there; this server has forgotten its secret."
+		return "The webhook is unbound. What it keeps is still there; this server has deleted the secret that both shared."
 	case flashKeysMade:
 		return "The vault has its new keys. What was revoked opens nothing of it any more."
 	case flashProfileSaved:

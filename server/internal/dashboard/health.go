@@ -70,7 +70,7 @@ func upBadge(week health.Share) badge {
 	if thousandths < 1000 {
 		text += "." + strconv.FormatInt(thousandths%10, 10)
 	}
-	return badge{Look: look, Text: "up " + text + " % of the last 7 days", Reason: strconv.FormatInt(week.Checks-week.Failures, 10) + " of " + strconv.FormatInt(week.Checks, 10) + " checks succeeded"}
+	return badge{Look: look, Text: "up " + text + " % of " + strconv.FormatInt(week.Checks, 10) + " checks in 7 days", Reason: strconv.FormatInt(week.Checks-week.Failures, 10) + " of " + strconv.FormatInt(week.Checks, 10) + " checks succeeded"}
 }
 
 func latencyChart(points []health.Point, over span) chart {

@@ -10,7 +10,7 @@ func TestTheVaultsPageTellsHowTheWebhookWas(t *testing.T) {
 	d := open(t)
 	got := d.get(t, "/settings/vault?range=7d")
 	for _, want := range []string{
-		"up 99.3 % of the last 7 days", `title="2002 of 2016 checks succeeded"`, "4 of 25 checks in the last 7 days failed.",
+		"up 99.3 % of 2016 checks in 7 days", `title="2002 of 2016 checks succeeded"`, "4 of 25 checks in the last 7 days failed.",
 		"<td>12.5</td><td>40.0</td><td>0</td>", "<td>20.0</td><td>90.0</td><td>3</td>", "<td></td><td></td><td>1</td>", "<td></td><td></td><td></td>",
 		`<a href="/settings/vault?range=7d#health" aria-current="page">Last 7 days</a>`,
 	} {

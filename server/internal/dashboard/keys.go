@@ -141,7 +141,7 @@ func (d *Dashboard) rotateAPIKeyPage(c *gin.Context, v visitor) error {
 	}
 	return d.confirm(c, v, "keys", confirmation{
 		Question: "Replace the API key " + g.Label + "?",
-		Lost:     []string{"The key that is used now is refused at once. The new one is shown once.", "Its name, scopes and expiry stay."},
+		Lost:     []string{"There is no overlap: the key that is used now is refused at once, here and within a second at every other replica. The new one is shown once.", "Its name, scopes and expiry stay."},
 		Do:       "Replace the key", Action: "/keys/" + g.ID.String() + "/rotate", Back: "/keys",
 	})
 }

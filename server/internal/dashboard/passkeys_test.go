@@ -191,7 +191,7 @@ func TestDeletingTheAccountSaysWhatIsLostAndAsksForProof(t *testing.T) {
 		}
 	}
 	d.seal()
-	if body := d.get(t, "/settings/danger/delete").body; !strings.Contains(body, "nobody can bring them back") || strings.Contains(body, "What your webhook keeps") {
+	if body := d.get(t, "/settings/danger/delete").body; !strings.Contains(body, "this server cannot bring them back") || strings.Contains(body, "What your webhook keeps") {
 		t.Error("in platform mode the page does not say that credentials are lost, or speaks of a webhook")
 	}
 	d.err = fault.Field("email", "This is not the address.")

@@ -196,7 +196,7 @@ func (d *Dashboard) lostWith(ctx context.Context, p grants.Principal, id uuid.UU
 		return nil, err
 	}
 	return []string{
-		"Nothing else opens its vault: the vault ends with it, and credentials (" + strconv.Itoa(credentials) + ") are deleted. Nobody can bring them back, the operator of this server included.",
+		"Nothing else opens its vault: the vault ends with it, and credentials (" + strconv.Itoa(credentials) + ") are deleted. This server cannot bring them back: only a backup of it could, with a session or key that was good in it.",
 		"What an agent was granted stays, for that agent alone.",
 	}, nil
 }

@@ -88,7 +88,7 @@ func lostTogether(loss grants.Loss) []string {
 		vaults = strconv.Itoa(loss.Vaults) + " vaults that nothing else opens end"
 	}
 	return []string{
-		"With them " + vaults + ", and credentials (" + strconv.Itoa(loss.Credentials) + ") are deleted. Nobody can bring them back, the operator of this server included.",
+		"With them " + vaults + ", and credentials (" + strconv.Itoa(loss.Credentials) + ") are deleted. This server cannot bring them back: only a backup of it could, with a session or key that was good in it.",
 		"What an agent was granted stays, for that agent alone.",
 		"To keep such a vault, share it with this session first, there where it is open; or make an API key there and keep it offline.",
 	}

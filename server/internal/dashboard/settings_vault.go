@@ -105,8 +105,8 @@ func (d *Dashboard) lockPage(c *gin.Context, v visitor) error {
 	return d.confirm(c, v, "settings", confirmation{
 		Question: "Lock the vault?",
 		Lost: []string{
-			"It stops, at once: every agent, every reveal and one-time code, storing, refreshing, moving, connecting accounts. Nobody gets a credential or a ticket, you included.",
-			"It does not stop: who holds a credential already, and a ticket that is out, which works for a minute at most. At your webhook itself nothing changes.",
+			"It stops every agent, every reveal and one-time code, storing, refreshing by this server, moving and connecting accounts: here at once, and within a second at every other replica. Nobody gets a credential or a ticket, you included.",
+			"It does not stop who holds a credential already, a ticket that is out, which works for a minute at most, and what your webhook does by itself: a refresh, or an account that is just being connected there.",
 			"Nothing is deleted, and no key or grant ends. Any session of yours can unlock it, and an API key with the scope vault:manage.",
 		},
 		Do: "Lock the vault", Action: "/settings/lock", Back: vaultSettings,

@@ -178,7 +178,7 @@ func TestThePageOfTheLockSaysWhatItStopsAndWhatNot(t *testing.T) {
 	t.Parallel()
 	d := open(t)
 	body := d.get(t, "/settings/lock").body
-	for _, want := range []string{"It stops, at once", "It does not stop", "Nothing is deleted", `action="/settings/lock"`} {
+	for _, want := range []string{"It stops every agent", "It does not stop", "Nothing is deleted", `action="/settings/lock"`} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page lacks %q", want)
 		}

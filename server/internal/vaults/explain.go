@@ -68,7 +68,7 @@ func (s *Service) Explain(ctx context.Context, p grants.Principal, service strin
 	out := Explanation{TokenView: v, Latest: h.Latest}
 	if v.Mode == models.ModeWebhook {
 		out.Paths, out.Limits = e.atWebhook(), webhookLimits(v.Trust)
-		out.Holder = "Your webhook. It encrypts what it keeps with keys of its own. This server holds the secret that it shares with your webhook: that signs tickets, and opens no credential."
+		out.Holder = "Your webhook. This project's encrypts what it keeps with keys of its own; another one, as its maker says. This server holds the secret that it shares with your webhook: that signs tickets, and decrypts nothing."
 	} else {
 		out.Paths, out.Limits = e.here(), sealedLimits()
 		out.Holder = "Nobody, between requests. What opens this credential is derived from the token that comes with a request: of a session or API key of yours that opens this vault, or of an agent that was granted it. This server stores none of these tokens."
@@ -223,7 +223,7 @@ func (e *explainer) here() []Path {
 		e.providerHere()
 	}
 	e.add(Path{Name: "reseal", Title: "Keys are changed, or vaults are linked", Sight: SeesOpened, Silent: true,
-		Why: "When you revoke an agent, a key or a session, or link two vaults, the next request that opens this vault seals its credentials anew."})
+		Why: "When you revoke a key or a session that opens this vault, take this credential from an agent, or link two vaults: that request, or the next one that opens the vault, seals it anew."})
 	if e.bound {
 		e.add(Path{Name: "move", Title: "You move it to your webhook", Sight: SeesOpened,
 			Why: "Your session opens it, and this server hands it to your webhook. There it is marked as seen until it is replaced."}, audit.WayMoved)
@@ -257,7 +257,7 @@ func webhookLimits(trust Trust) []string {
 	limits := []string{
 		"Your webhook, the machine that it runs on, and whoever operates them: they have the credential.",
 		"Agents and people who were given it. What they do with it is not seen here; it stays good until it is replaced at its provider.",
-		"A server that was taken over: it could sign tickets, and serve other scripts to your browser when you store or look at a credential. Your webhook's deny list keeps tickets from being used at this server's address, and your webhook's own record shows what was given out.",
+		"A server that was taken over: it could sign tickets and fetch the credential with them, and serve other scripts to your browser when you store or look at it. Your webhook's deny list, if this server's address is on it, refuses that address alone; from any other such a ticket works. Your webhook's own record shows what was given out.",
 		"Its provider, and what is allowed there to whoever has it.",
 	}
 	switch trust {

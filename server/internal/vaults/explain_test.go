@@ -97,6 +97,9 @@ func TestTheBadgeAndThePathsSayTheSame(t *testing.T) {
 				v := l.view(token, nil)
 				e := explainer{lens: l, v: v, bound: true}
 				for _, path := range e.atWebhook() {
+					if v.Trust == TVZero && path.Name == "move_back" && !strings.Contains(v.TrustReason, "unless you yourself move it back") {
+						t.Errorf("%s of %s can be moved back, and its badge says %q", kind, provider, v.TrustReason)
+					}
 					started := path.Name == "move_back" || path.Name == "connect"
 					if v.Trust == TVZero && path.Sight != SeesNothing && !started {
 						t.Errorf("%s of %s at a webhook with %v is %s, and on the path %q the server %s", kind, provider, capabilities, v.Trust, path.Name, path.Sight)

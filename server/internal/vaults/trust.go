@@ -20,7 +20,7 @@ func (l lens) trust(t models.Token, r *models.Refresh) (Trust, string) {
 	at, path := t.SeenAt, t.SeenPath
 	if !t.SeenByServer() {
 		if at = mediated(t, r); at == nil {
-			return TVZero, "Your webhook keeps this credential and gives it to agents itself: by its code, this server never receives it on any path."
+			return TVZero, "Your webhook keeps this credential and gives it to agents itself: by its code, this server never receives it, unless you yourself move it back to platform mode."
 		}
 		path = seenRefreshed
 	}
