@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,7 +21,7 @@ type ChainState struct {
 // A Break is what does not fit in a stream.
 type Break struct {
 	StreamID uuid.UUID
-	Problem  string
+	Problems []string // the first ones tell
 }
 
 // State tells what the verification of all replicas has found.
@@ -32,7 +33,7 @@ func (v *Verifier) State(ctx context.Context) (ChainState, error) {
 	var state ChainState
 	for _, one := range all {
 		if one.Problem != "" {
-			state.Breaks = append(state.Breaks, Break{one.StreamID, one.Problem})
+			state.Breaks = append(state.Breaks, Break{one.StreamID, strings.Split(one.Problem, problemMark)})
 		}
 		if one.StreamID == uuid.Nil { // of which there is nothing, if all is well
 			continue

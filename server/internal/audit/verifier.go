@@ -56,6 +56,8 @@ const (
 	busyPause    = 10 * visitPause        // while this replica writes more than busyRows a page
 	busyRows     = 100
 	maxFoundText = 2000 // bytes
+
+	problemMark = "\n" // between two problems, as they are kept
 )
 
 // A Verifier verifies the chains of the record while the server runs, slowly: one
@@ -261,7 +263,7 @@ func (v *Verifier) note(ctx context.Context, state *models.AuditVerification, pr
 			continue
 		}
 		if state.Found != "" {
-			problem = "; " + problem
+			problem = problemMark + problem
 		}
 		if len(state.Found)+len(problem) <= maxFoundText {
 			state.Found += problem

@@ -104,7 +104,7 @@ func (w *watched) wantWhole(state audit.ChainState, streams int, entries int64) 
 
 func (w *watched) wantBreak(state audit.ChainState, problem string) {
 	w.t.Helper()
-	if len(state.Breaks) != 1 || !strings.Contains(state.Breaks[0].Problem, problem) {
+	if len(state.Breaks) != 1 || !strings.Contains(strings.Join(state.Breaks[0].Problems, "; "), problem) {
 		w.t.Errorf("got %+v, want one break that says %q", state.Breaks, problem)
 	}
 }

@@ -44,6 +44,7 @@ type auditView struct {
 	Periods  []link
 	Charts   []chart
 	Chain    audit.ChainState
+	Breaks   []breakRow
 	Events   []eventRow
 	Shown    string // what the list is of, in words
 	Older    string
@@ -74,7 +75,7 @@ func (d *Dashboard) auditPage(c *gin.Context, v visitor) error {
 	if p.Chain, err = d.deps.Chain.State(ctx); err != nil {
 		return err
 	}
-	p.Agents = agents
+	p.Agents, p.Breaks = agents, breakRows(p.Chain.Breaks)
 	for _, t := range tokens {
 		p.Services = append(p.Services, t.Token.ServiceName)
 	}

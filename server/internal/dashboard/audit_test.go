@@ -133,9 +133,9 @@ func TestThePageSaysWhatVerifyingTheChainFound(t *testing.T) {
 	if got := d.get(t, "/audit"); !strings.Contains(got.body, "Not verified yet") {
 		t.Error("the page says something else of a record that nobody has looked at")
 	}
-	d.chained = audit.ChainState{Streams: 1, Entries: 10, UpTo: now, Breaks: []audit.Break{{StreamID: account, Problem: "row 3 <does> not match its hash"}}}
+	d.chained = audit.ChainState{Streams: 1, Entries: 10, UpTo: now, Breaks: []audit.Break{{StreamID: account, Problems: []string{"row 3 <does> not match its hash", "b", "c", "d", "e"}}}}
 	got := d.get(t, "/audit")
-	for _, want := range []string{"The record was changed behind", account.String(), "row 3 &lt;does&gt; not match its hash", "tokenvault audit verify", `role="alert"`} {
+	for _, want := range []string{"The record was changed behind", account.String(), "row 3 &lt;does&gt; not match its hash; b; c; and 2 more.", "tokenvault audit verify", `role="alert"`} {
 		if !strings.Contains(got.body, want) {
 			t.Errorf("the page lacks %q", want)
 		}

@@ -117,6 +117,24 @@ func rowsOf(events []models.AuditEvent, agents []models.Agent, services []string
 	return rows
 }
 
+// A breakRow is a stream that does not verify, with the first of what is wrong.
+type breakRow struct {
+	Stream   string
+	Problems []string
+	More     int
+}
+
+const shownProblems = 3
+
+func breakRows(breaks []audit.Break) []breakRow {
+	rows := make([]breakRow, len(breaks))
+	for i, b := range breaks {
+		problems := b.Problems
+		rows[i] = breakRow{Stream: b.StreamID.String(), Problems: problems[:min(shownProblems, len(problems))], More: max(0, len(problems)-shownProblems)}
+	}
+	return rows
+}
+
 // describeRefresh says in words what a refresh's detail says in pairs.
 func (row *eventRow) describeRefresh(e models.AuditEvent) {
 	said, _ := pairs(e.Detail)
