@@ -197,7 +197,7 @@ func TestWhatEndsWithAnAgentsKeyIsSaidBefore(t *testing.T) {
 	t.Parallel()
 	d := open(t)
 	for path, want := range map[string]string{
-		agentPath + "/rotate-key": "A credential in a vault that this session does not open stays behind: the agent loses it, and if nobody else can open it, it is deleted.",
+		agentPath + "/rotate-key": "Only of what this server still keeps sealed, it loses what this session does not open",
 		agentPath + "/delete":     "A credential that nobody but this agent can open is deleted.",
 		"/keys":                   "bind and unbind the webhook, which is as good as reading every token",
 	} {

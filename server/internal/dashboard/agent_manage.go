@@ -68,14 +68,26 @@ func (d *Dashboard) rotateKeyPage(c *gin.Context, v visitor) error {
 	path := agentPath(detail.Agent.ID)
 	return d.confirm(c, v, "agents", confirmation{
 		Question: "Replace the key of " + detail.Agent.Name + "?",
-		Lost: []string{
+		Lost: append([]string{
 			"There is no overlap: the key that the agent uses now is refused at once, here and within a second at every other replica. The agent has none until you give it the new one, which is shown once.",
 			"What it fetched before stays valid at its provider.",
-			"What it was granted stays, as far as this session opens it.",
-			"A credential in a vault that this session does not open stays behind: the agent loses it, and if nobody else can open it, it is deleted.",
-		},
+		}, keptByNewKey(v)...),
 		Do: "Replace the key", Action: path + "/rotate-key", Back: path,
 	})
+}
+
+// keptByNewKey says what an agent has of its grants under another key. A webhook does
+// not know agents' keys; what platform vaults still hold is sealed to them.
+func keptByNewKey(v visitor) []string {
+	if bound(v) {
+		return []string{
+			"What it was granted stays. Only of what this server still keeps sealed, it loses what this session does not open; and if nobody else can open that, it is deleted.",
+		}
+	}
+	return []string{
+		"What it was granted stays, as far as this session opens it.",
+		"A credential in a vault that this session does not open stays behind: the agent loses it, and if nobody else can open it, it is deleted.",
+	}
 }
 
 func (d *Dashboard) rotateKey(c *gin.Context, v visitor) error {

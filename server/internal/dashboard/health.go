@@ -95,6 +95,8 @@ func latencyChart(points []health.Point, over span) chart {
 	switch {
 	case checks == 0:
 		c.Summary = "It was not asked " + over.words + "."
+	case failures == 0 && checks == 1:
+		c.Summary = "The one check " + over.words + " succeeded."
 	case failures == 0:
 		c.Summary = "All " + strconv.FormatInt(checks, 10) + " checks " + over.words + " succeeded."
 	default:

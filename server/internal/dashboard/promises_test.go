@@ -39,4 +39,6 @@ func TestPagesPromiseNoMoreThanTheCodeHolds(t *testing.T) {
 	} {
 		wants(t, page, d.get(t, page).body, said...)
 	}
+	d.seal()
+	wants(t, "another key of an agent", d.get(t, agentPath+"/rotate-key").body, "A credential in a vault that this session does not open stays behind: the agent loses it")
 }
