@@ -32,7 +32,9 @@ func (s oneAccount) AccountByEmail(_ context.Context, email string) (models.Acco
 	return s.account, nil
 }
 
-func (s oneAccount) Account(context.Context, uuid.UUID) (models.Account, error) { return s.account, nil }
+func (s oneAccount) Account(context.Context, uuid.UUID) (models.Account, error) {
+	return s.account, nil
+}
 
 func (oneAccount) InTx(ctx context.Context, do func(ctx context.Context) error) error { return do(ctx) }
 
