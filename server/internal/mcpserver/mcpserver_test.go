@@ -216,7 +216,7 @@ func TestRefusalsAreToolErrorsInTheWordsOfTheAPI(t *testing.T) {
 		if strings.Contains(text(t, got), "secret detail") {
 			t.Errorf("%s: the cause is told: %q", tt.name, text(t, got))
 		}
-		if tt.err == error(again) && (said.ConnectURL != again.ConnectURL || said.RetryAfterSeconds != 90) {
+		if errors.Is(tt.err, again) && (said.ConnectURL != again.ConnectURL || said.RetryAfterSeconds != 90) {
 			t.Errorf("%s: %+v, want where and when", tt.name, said)
 		}
 		if asked := r.take(); len(asked) != tt.asks {
