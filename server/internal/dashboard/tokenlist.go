@@ -159,7 +159,7 @@ func (p *tokenList) narrow(values url.Values, result vaults.SearchResult) {
 	}
 	p.Narrow = []choice{
 		{"type", "Type", types}, {"state", "State", states}, {"trust", "Trust", trusts}, {"tag", "Tag", tags},
-		{"sort", "Sorted by", []option{{"", "Name", false}, {string(models.OrderExpiry), "Expiry, soonest first", false}, {string(models.OrderStored), "Stored, latest first", false}}},
+		{"sort", "Sorted by", []option{{"", "Name", false}, {string(models.OrderExpiry), "Soonest expiry", false}, {string(models.OrderStored), "Latest stored", false}}},
 	}
 	if text := values.Get("q"); text != "" {
 		p.Chosen = append(p.Chosen, chip{"“" + text + "”", listURL(values, "q", "")})

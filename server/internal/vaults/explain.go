@@ -155,7 +155,7 @@ func (e *explainer) atWebhook() []Path {
 	e.addUsed(moved, audit.WayMoved)
 	if immovable(t) == nil {
 		e.add(Path{Name: "move_back", Title: "You move it back to platform mode", Sight: SeesOpened,
-			Why: "Only if you start that: your browser fetches it and hands it to this server, which seals it."}, audit.WayMovedBack)
+			Why: "Only if you start that, and this badge ends with it: your browser fetches it and hands it to this server, which seals it."}, audit.WayMovedBack)
 	}
 	e.add(Path{Name: "list", Title: "The list of tokens is read", Sight: SeesNothing, Silent: true,
 		Why: "This server asks your webhook for names, types, notes, tags and expiries. Whatever else a webhook puts there is skipped unread."})
