@@ -9,11 +9,10 @@ import (
 
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/server/internal/audit"
-	"github.com/tvzero/tokenvault/webhook-sdk/wire"
 )
 
 // probeTicket begins the detail of the ticket by which a webhook is checked.
-const probeTicket = "purpose=" + string(wire.PurposeAgentCredential) + " probe="
+const probeTicket = "purpose=agent_credential probe="
 
 // happened says what an event was, in a few words.
 func happened(e models.AuditEvent) string {
@@ -88,20 +87,20 @@ func ticketWords(detail string) string {
 		return "With a ticket for a name that no token has: is this server's address refused?"
 	}
 	said, _ := pairs(detail)
-	switch wire.Purpose(said["purpose"]) {
-	case wire.PurposeStore:
+	switch said["purpose"] {
+	case "store":
 		switch said["mode"] {
-		case wire.ModeCreate:
+		case "create":
 			return "To store it at your webhook, under a name that is free"
-		case wire.ModeOverwrite:
+		case "overwrite":
 			return "To store it at your webhook, also in place of what it has"
 		}
 		return "To store it at your webhook"
-	case wire.PurposeTOTPCode:
+	case "totp_code":
 		return "For a one-time code of your webhook"
-	case wire.PurposeUserReveal:
+	case "user_reveal":
 		return "By your webhook, with a ticket"
-	case wire.PurposeConnect:
+	case "connect":
 		return "To connect its account at your webhook"
 	}
 	return capital(detail)
