@@ -4,6 +4,7 @@ import (
 	"context"
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -164,17 +165,40 @@ func (p *Page) Ask(expression string, out any) {
 // apart runs an expression beside the page's scripts: on the same document, with
 // objects of its own and not under the page's policy.
 func (p *Page) apart(expression string, out any) error {
+	for again := false; ; again = true {
+		world, err := p.world()
+		if err == nil {
+			err = p.eval(expression, world, out)
+		}
+		var thrown *chromedp.ExceptionError
+		if err == nil || again || errors.As(err, &thrown) {
+			return err
+		}
+		p.watch.Note(0) // the document may have gone, and its world with it
+	}
+}
+
+// world is the test's own world in the document that the tab shows; find.js is there
+// as browsertest.
+func (p *Page) world() (runtime.ExecutionContextID, error) {
+	if id := p.watch.World(); id != 0 {
+		return id, nil
+	}
 	tree, err := chromedp.Call(p.ctx, page.GetFrameTree, struct{}{})
 	if err != nil {
-		return err
+		return 0, err
 	}
-	world, err := chromedp.Call(p.ctx, page.CreateIsolatedWorld, page.CreateIsolatedWorldParams{
+	made, err := chromedp.Call(p.ctx, page.CreateIsolatedWorld, page.CreateIsolatedWorldParams{
 		FrameID: tree.FrameTree.Frame.ID, WorldName: "browsertest",
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return p.eval(expression, world.ExecutionContextID, out)
+	if err := p.eval("globalThis.browsertest = ("+findScript+")(); true", made.ExecutionContextID, nil); err != nil {
+		return 0, err
+	}
+	p.watch.Note(made.ExecutionContextID)
+	return made.ExecutionContextID, nil
 }
 
 // ask calls a function of find.js with arguments.
@@ -183,7 +207,7 @@ func (p *Page) ask(out any, function string, arguments ...any) error {
 	if err != nil {
 		return err
 	}
-	return p.apart("("+findScript+")()."+function+"(..."+string(list)+")", out)
+	return p.apart("browsertest."+function+"(..."+string(list)+")", out)
 }
 
 func (p *Page) eval(expression string, world runtime.ExecutionContextID, out any) error {

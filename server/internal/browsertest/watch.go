@@ -27,6 +27,7 @@ type watch struct {
 
 	mu        sync.Mutex
 	loads     int
+	world     runtime.ExecutionContextID // of the test, in the present document; 0: none yet
 	documents map[network.RequestID]bool
 	requests  []string // method and URL
 	problems  []string
@@ -62,6 +63,8 @@ func (w *watch) event(event any) {
 	switch e := event.(type) {
 	case *page.EventLoadEventFired:
 		w.loads++
+	case *runtime.EventExecutionContextsCleared:
+		w.world = 0
 	case *page.EventJavascriptDialogOpening:
 		w.problem("a dialog of kind %s: %s", e.Type, e.Message)
 		select {
@@ -127,6 +130,20 @@ func (w *watch) Loads() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.loads
+}
+
+// World is the test's world in the document that is shown; 0 if none is noted.
+func (w *watch) World() runtime.ExecutionContextID {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.world
+}
+
+// Note notes the test's world in the document that is shown; 0: it is gone.
+func (w *watch) Note(world runtime.ExecutionContextID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.world = world
 }
 
 // Problems are those that no test expected.
