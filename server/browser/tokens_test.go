@@ -50,8 +50,8 @@ func TestATokensTrustIsExplainedAndItsUsesShow(t *testing.T) {
 		p.In("#tokens").Lacks("stripe")
 		p.In("#tokens").Follow("TV Zero")
 		p.WantsAt("/token/github/trust")
-		p.Wants("Who can see github?", "this server never receives it", "An agent fetches it", "The last check of your webhook", "healthy", "What this does not protect from", "stored or changed")
-		p.Lacks("given to an agent")
+		p.Wants("Who can see github?", "this server never receives it", "An agent fetches it", "The last check of your webhook", "healthy", "What this does not protect from", "Stored or changed")
+		p.Lacks("Released to an agent")
 
 		id, key := w.Owner.Agent("bot")
 		w.Owner.Grant(id, "github", 0)
@@ -59,7 +59,7 @@ func TestATokensTrustIsExplainedAndItsUsesShow(t *testing.T) {
 			t.Fatalf("the agent was answered %v %s, want a redirect", err, got)
 		}
 		p.Reload()
-		p.Wants("given to an agent", "Last used just now")
+		p.Wants("Released to an agent", "Last used just now")
 	})
 }
 
