@@ -115,13 +115,13 @@ var homes = []rule{
 	{"github.com/modelcontextprotocol/go-sdk", list("server/internal/mcpserver")},
 	{"github.com/pquerna/otp", list("totp")},
 	{"github.com/go-webauthn/webauthn", list("server/internal/accounts")},
-	{"github.com/boombuler/barcode", list("server/internal/dashboard")}, // the QR code of a second factor, drawn by the page
+	{"github.com/boombuler/barcode", list("server/internal/dashboard")},                    // the QR code of a second factor, drawn by the page
 	{"github.com/golang-jwt/jwt", list("webhook-sdk/mint/...", "server/internal/app/...")}, // dev's own token endpoint verifies what mint signed
 	{"code.dny.dev/ssrf", list("webhook-sdk/netguard")},
 	{"github.com/prometheus/client_golang", list("server/internal/app/...")},
 	{"golang.org/x/crypto/argon2", list("server/internal/accounts")},
 	{"golang.org/x/crypto/ssh", list("webhook-sdk/credential", "server/internal/app/...")}, // a pasted SSH key is parsed; dev makes one to paste
-	{"golang.org/x/crypto", nil},                                                           // the rest of it has no home until somebody needs it
+	{"golang.org/x/crypto", nil}, // the rest of it has no home until somebody needs it
 	{"golang.org/x/sys", list("server", "server/internal/app/...", "webhook-sdk/cmd/...", "webhook-sdk/storage")},
 	{"gopkg.in/yaml.v3", list("test")},
 	{"github.com/getkin/kin-openapi", list("test")},

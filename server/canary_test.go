@@ -241,6 +241,10 @@ func (c *cage) everyOperation(t *testing.T) {
 	must("DELETE", "/api/agents/"+second, nil)
 	must("DELETE", "/api/agents/bulk", object{"agentIds": []string{third}})
 
+	must("PATCH", "/api/account", object{"displayName": "The owner"})
+	must("POST", "/api/account/password", object{"currentPassword": apptest.Password, "newPassword": apptest.Password + " anew"})
+	must("POST", "/api/account/password", object{"currentPassword": apptest.Password + " anew", "newPassword": apptest.Password})
+
 	must("POST", "/api/vault/webhook/check", nil)
 	must("POST", "/api/vault/lock", nil)
 	if got := c.owner.Do("POST", "/api/vault/store-ticket", object{"serviceName": "x"}); got.Status != http.StatusLocked {
