@@ -156,8 +156,12 @@ func TestAWebhookThatPermitsItHasItsTokensRefreshedHere(t *testing.T) {
 		if shown := o.Reveal("acme"); !provider.Newest(refresh.Secret(shown["accessToken"].(string))) {
 			t.Error("the webhook does not have the newest access token")
 		}
-		if page := o.Do(http.MethodGet, "/token/acme", nil); !strings.Contains(string(page.Body), "Last refreshed through this server") {
-			t.Error("the page does not say when it was refreshed through the server")
+		if page := o.Do(http.MethodGet, "/token/acme", nil); !strings.Contains(string(page.Body), "Refreshed through this server") {
+			t.Errorf("the token's page does not say that it was refreshed through the server: %s", page.Body)
+		}
+		_, way, found := strings.Cut(string(o.Do(http.MethodGet, "/token/acme/trust", nil).Body), "It is refreshed through this server")
+		if way, _, _ = strings.Cut(way, "</li>"); !found || !strings.Contains(way, "Last used") {
+			t.Errorf("the trust page does not say when it was refreshed through the server: %s", way)
 		}
 	})
 }
