@@ -30,16 +30,18 @@ func (s *Store) PutBinding(ctx context.Context, b *models.Binding) error {
 
 // put inserts a row, or replaces the one of the same primary key.
 func (s *Store) put(ctx context.Context, accountID uuid.UUID, row any, what string) error {
+	return s.change(ctx, func(db *gorm.DB) error { return putRow(db, row, what) }, accountID)
+}
+
+func putRow(db *gorm.DB, row any, what string) error {
 	if err := clean(row); err != nil {
 		return err
 	}
-	return s.change(ctx, func(db *gorm.DB) error {
-		upsert, err := replaceRow(db, row)
-		if err != nil {
-			return failed(err, "%s", what)
-		}
-		return failed(db.Clauses(upsert).Create(row).Error, "%s", what)
-	}, accountID)
+	upsert, err := replaceRow(db, row)
+	if err != nil {
+		return failed(err, "%s", what)
+	}
+	return failed(db.Clauses(upsert).Create(row).Error, "%s", what)
 }
 
 // replaceRow is the ON CONFLICT clause for put.

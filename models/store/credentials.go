@@ -95,6 +95,14 @@ func (s *Store) PutCredentialKey(ctx context.Context, k *models.CredentialKey) e
 	})
 }
 
+// KeepCredentialKey is PutCredentialKey of a key that its grant has already in another
+// form: nobody learns or loses anything by it, so that nobody is told.
+func (s *Store) KeepCredentialKey(ctx context.Context, k *models.CredentialKey) error {
+	return s.withGrant(ctx, k.AccountID, k.GrantID, func(ctx context.Context) error {
+		return s.record(ctx, func(db *gorm.DB) error { return putRow(db, k, "credential key") })
+	})
+}
+
 // CredentialKeys lists all agents' keys of a credential, by grant and slot.
 func (s *Store) CredentialKeys(ctx context.Context, accountID, credentialID uuid.UUID) ([]models.CredentialKey, error) {
 	var keys []models.CredentialKey

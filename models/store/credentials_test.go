@@ -150,6 +150,8 @@ func TestCredentialKeysArePutReplacedAndTaken(t *testing.T) {
 		other := v.agentKey(t, s, second, 3)
 		slot.Epoch, slot.SenderID, slot.MAC = 44, nil, models.Opaque{4}
 		tells(t, c, v.AccountID, "put", func() error { return s.PutCredentialKey(t.Context(), &slot) })
+		slot.Epoch = 45
+		silent(t, c, "keep", func() error { return s.KeepCredentialKey(t.Context(), &slot) })
 		keys, err := s.CredentialKeys(t.Context(), v.AccountID, first.ID)
 		ok(t, err)
 		same(t, "keys of the credential", keys, []models.CredentialKey{whole, slot})
@@ -174,9 +176,11 @@ func TestCredentialKeysArePutReplacedAndTaken(t *testing.T) {
 			k := whole
 			change(&k)
 			wantErr(t, s.PutCredentialKey(t.Context(), &k), models.ErrNotFound)
+			wantErr(t, s.KeepCredentialKey(t.Context(), &k), models.ErrNotFound)
 		}
 		ok(t, s.EndGrant(t.Context(), v.AccountID, v.grant.ID, at))
 		wantErr(t, s.PutCredentialKey(t.Context(), &whole), models.ErrNotFound)
+		wantErr(t, s.KeepCredentialKey(t.Context(), &whole), models.ErrNotFound)
 		keys, err = s.AgentKeys(t.Context(), v.AccountID, v.grant.ID)
 		ok(t, err)
 		same(t, "keys of an ended grant", len(keys), 0)

@@ -173,6 +173,16 @@ func (c *Cache[K, V]) Load(account uuid.UUID, key K, load func() (V, error)) (V,
 	return value, nil
 }
 
+// Forget ends one entry, for a change that made it worse but not wrong, of which the
+// account is not told. A Load that is under way may still bring the older value.
+func (c *Cache[K, V]) Forget(key K) {
+	s := c.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.newer, key)
+	delete(s.older, key)
+}
+
 func (c *Cache[K, V]) shard(key K) *shard[K, V] {
 	return &c.shards[maphash.Comparable(c.seed, key)%shardCount]
 }

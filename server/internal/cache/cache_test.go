@@ -56,6 +56,22 @@ func TestAChangeEndsTheAccountsEntriesAndNoOthers(t *testing.T) {
 	want(t, c, "other", 2, true)
 }
 
+func TestOneEntryIsForgottenAndNoOther(t *testing.T) {
+	t.Parallel()
+	at := time.Unix(1000, 0)
+	_, c := open(t, func() time.Time { return at })
+	account := uuid.New()
+	load(t, c, account, "k", 1)
+	load(t, c, account, "other", 2)
+	at = at.Add(cache.Life / 2)
+	load(t, c, account, "k", 3)
+	c.Forget("k")
+	want(t, c, "k", 0, false)
+	want(t, c, "other", 2, true)
+	load(t, c, account, "k", 4)
+	want(t, c, "k", 4, true)
+}
+
 func TestALoadThatBeganBeforeAChangeIsNotRemembered(t *testing.T) {
 	t.Parallel()
 	gate, c := open(t, time.Now)

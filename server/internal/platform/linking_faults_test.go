@@ -108,6 +108,10 @@ func (b *brittle) DeleteCredential(ctx context.Context, account, id uuid.UUID) e
 	return b.step(func() error { return b.Store.DeleteCredential(ctx, account, id) })
 }
 
+func (b *brittle) KeepCredentialKey(ctx context.Context, k *models.CredentialKey) error {
+	return b.step(func() error { return b.Store.KeepCredentialKey(ctx, k) })
+}
+
 func (b *brittle) PutCredentialKey(ctx context.Context, k *models.CredentialKey) error {
 	return b.step(func() error { return b.Store.PutCredentialKey(ctx, k) })
 }

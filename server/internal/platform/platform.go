@@ -123,6 +123,7 @@ type Credentials interface {
 // are due for another one.
 type Wraps interface {
 	PutCredentialKey(ctx context.Context, k *models.CredentialKey) error
+	KeepCredentialKey(ctx context.Context, k *models.CredentialKey) error
 	CredentialKeys(ctx context.Context, accountID, credentialID uuid.UUID) ([]models.CredentialKey, error)
 	DeleteCredentialKeys(ctx context.Context, accountID, credentialID, grantID uuid.UUID) error
 	AgentKeys(ctx context.Context, accountID, grantID uuid.UUID) ([]models.CredentialKey, error)

@@ -180,7 +180,10 @@ const keptAtOnce = 4
 
 // keepCEK stores a credential's key under the agent's slot, so that later releases
 // need no X25519. The wrap that it came by must still be there: what was withdrawn
-// meanwhile is not brought back. In a crowd it leaves that to a later release.
+// meanwhile is not brought back. In a crowd it leaves that to a later release. Replicas
+// are not told: it would end what they remember of the whole account at each first
+// release, of which a large account always has some. Whoever still remembers the wrap to
+// the grant alone opens by that, comes here, and finds the key kept.
 func (s *Service) keepCEK(ctx context.Context, h *custody.Holder, cek custody.CEK, by *models.CredentialKey) error {
 	select {
 	case s.keeping <- struct{}{}:
@@ -192,7 +195,7 @@ func (s *Service) keepCEK(ctx context.Context, h *custody.Holder, cek custody.CE
 	if err != nil {
 		return err
 	}
-	return s.deps.Accounts.InTx(ctx, func(ctx context.Context) error {
+	err = s.deps.Accounts.InTx(ctx, func(ctx context.Context) error {
 		if err := s.lockGrants(ctx, h); err != nil {
 			return err
 		}
@@ -212,9 +215,15 @@ func (s *Service) keepCEK(ctx context.Context, h *custody.Holder, cek custody.CE
 			return notEntrusted(t)
 		} else if !slices.Equal(there.Wrapped, by.Wrapped) || sealed.Epoch != row.Epoch {
 			return nil // given anew meanwhile: the next release keeps that
+		} else if kept := now.keyFor(row.Slot); kept != nil && kept.Form == models.FormSlot {
+			return nil
 		}
-		return s.deps.Wraps.PutCredentialKey(ctx, &row)
+		return s.deps.Wraps.KeepCredentialKey(ctx, &row)
 	})
+	if err == nil {
+		s.known.Forget(agentCredential{row.GrantID, row.CredentialID})
+	}
+	return err
 }
 
 func notEntrusted(t models.Token) error {

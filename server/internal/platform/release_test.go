@@ -73,10 +73,11 @@ func TestCiphertextIsRememberedUntilTheAccountChangesOrThirtySecondsPass(t *test
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		counted := &counting{Store: s}
 		w := newWorldWith(t, s, func(d *platform.Deps) { d.Credentials = counted })
-		p, a := w.session(), w.agent("a")
+		p, a, b := w.session(), w.agent("a"), w.agent("b")
 		token := w.put(p, "github", "secret")
 		w.grant(p, a, token)
-		w.releases(a, token, "secret") // keeps the key, which is a change
+		w.grant(p, b, token)
+		w.releases(a, token, "secret") // keeps the key, which is read by the next
 		for _, step := range []struct {
 			what string
 			do   func()
@@ -86,6 +87,7 @@ func TestCiphertextIsRememberedUntilTheAccountChangesOrThirtySecondsPass(t *test
 			{"one more", func() {}, 0},
 			{"after the account has changed", func() { w.session() }, 1},
 			{"again", func() {}, 0},
+			{"after another agent's first release", func() { w.releases(b, token, "secret") }, 0},
 			{"half a minute later", func() { w.clock.pass(30 * time.Second) }, 1},
 			{"while the gate is closed", func() { w.gate.Close() }, 1},
 		} {
