@@ -66,7 +66,7 @@ func measurePages(ctx context.Context, s settings, b binaries) error {
 
 // seedPages stores tokens of several kinds, as people have them.
 func (s *session) seedPages(ctx context.Context) error {
-	return each(pageTokens, func(i int) error {
+	return each(pageTokens, 32, func(i int) error {
 		data := map[string]any{
 			"tokenType": "PlainText", "accessToken": "key-" + nonce(), "displayName": fmt.Sprintf("Account %d of the team", i),
 			"tags": []string{"team", fmt.Sprintf("area-%d", i%20)},

@@ -92,7 +92,7 @@ func (s *session) seed(ctx context.Context, agents int) ([]string, error) {
 		return nil, err
 	}
 	keys := make([]string, agents)
-	return keys, each(agents, func(i int) error {
+	return keys, each(agents, 32, func(i int) error {
 		var agent struct{ ID, APIKey string }
 		err := s.call(ctx, http.MethodPost, "/api/agents", map[string]string{"name": fmt.Sprintf("agent %d", i)}, &agent)
 		for g := 0; err == nil && g < grantsEach; g++ {
