@@ -129,33 +129,10 @@ func pair(ctx context.Context, webhook string) (wire.Secret, error) {
 
 // fill stores n API keys.
 func fill(ctx context.Context, webhook string, secret wire.Secret, n int) error {
-	work := make(chan int)
-	errs := make(chan error, 1)
-	var clients sync.WaitGroup
-	for range 16 {
-		clients.Go(func() {
-			for i := range work {
-				service := fmt.Sprintf("service-%d", i)
-				if err := storeWith(ctx, webhook, ticket(secret, wire.PurposeStore, service), service, "key-"+nonce()); err != nil {
-					select {
-					case errs <- err:
-					default:
-					}
-				}
-			}
-		})
-	}
-	for i := range n {
-		work <- i
-	}
-	close(work)
-	clients.Wait()
-	select {
-	case err := <-errs:
-		return err
-	default:
-		return nil
-	}
+	return each(n, 16, func(i int) error {
+		service := fmt.Sprintf("service-%d", i)
+		return storeWith(ctx, webhook, ticket(secret, wire.PurposeStore, service), service, "key-"+nonce())
+	})
 }
 
 func ticket(secret wire.Secret, purpose wire.Purpose, service string) string {

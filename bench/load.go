@@ -172,6 +172,33 @@ func compare(ctx context.Context, s settings, what string, target float64, bare,
 	return nil
 }
 
+// A rung is a number of connections with the ratio that is wanted there.
+type rung struct {
+	connections int
+	target      float64
+}
+
+// climb compares both sides at each rung that the settings ask for, with the requests
+// in turn.
+func climb(ctx context.Context, s settings, what string, rungs []rung, requests [][]byte, status int, bare, ours *process) error {
+	for _, r := range rungs {
+		if s.connections != 0 && s.connections != r.connections {
+			continue
+		}
+		side := func(p *process) func(context.Context, time.Duration) (float64, error) {
+			return func(ctx context.Context, d time.Duration) (float64, error) {
+				return load(ctx, p.url, r.connections, d, status, func(worker, i int) []byte {
+					return requests[(i*r.connections+worker)%len(requests)]
+				})
+			}
+		}
+		if err := compare(ctx, s, fmt.Sprintf("%s, %d connections", what, r.connections), r.target, side(bare), side(ours)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func report(what string, target float64, rounds []round, tried int) {
 	var b, o, ratios, stolen series
 	for _, p := range rounds {

@@ -20,13 +20,14 @@ import (
 
 // settings are what a run measures with.
 type settings struct {
-	runs     int           // interleaved runs a figure
-	duration time.Duration // of one run
-	warm     time.Duration // before the first run at a number of connections
-	agents   int
-	tokens   int
-	postgres string // URL with the right to create databases
-	folder   string // temporary
+	runs        int           // interleaved runs a figure
+	duration    time.Duration // of one run
+	warm        time.Duration // before the first run at a number of connections
+	agents      int
+	tokens      int
+	connections int    // the only rung that is measured; 0: all
+	postgres    string // URL with the right to create databases
+	folder      string // temporary
 }
 
 func main() {
@@ -46,6 +47,7 @@ func main() {
 	flag.IntVar(&s.runs, "runs", 5, "interleaved runs of each side for each figure")
 	flag.DurationVar(&s.duration, "duration", 3*time.Second, "length of one run")
 	flag.DurationVar(&s.warm, "warm", 3*time.Second, "length of the unmeasured run before a series")
+	flag.IntVar(&s.connections, "connections", 0, "measure releases at this number of connections only: 16, 64 or 256")
 	flag.IntVar(&s.agents, "agents", 10_000, "agents, with 5 credential grants each")
 	flag.IntVar(&s.tokens, "tokens", 10_000, "tokens at the webhook, and credentials in the platform vault")
 	flag.Parse()

@@ -65,23 +65,7 @@ func measurePlatform(ctx context.Context, s settings, b binaries) error {
 		return err
 	}
 	defer bare.stop()
-	for _, c := range []struct {
-		connections int
-		target      float64
-	}{{16, 0.20}, {64, 0.30}, {256, 0.40}} {
-		side := func(p *process) func(context.Context, time.Duration) (float64, error) {
-			return func(ctx context.Context, d time.Duration) (float64, error) {
-				return load(ctx, p.url, c.connections, d, http.StatusOK, func(worker, i int) []byte {
-					return requests[(i*c.connections+worker)%len(requests)]
-				})
-			}
-		}
-		what := fmt.Sprintf("platform release, %d connections", c.connections)
-		if err := compare(ctx, s, what, c.target, side(bare), side(server)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return climb(ctx, s, "platform release", []rung{{16, 0.20}, {64, 0.30}, {256, 0.40}}, requests, http.StatusOK, bare, server)
 }
 
 func platformService(agent, i int) string { return fmt.Sprintf("service-%d-%d", agent, i) }

@@ -61,23 +61,7 @@ func measureRelease(ctx context.Context, s settings, b binaries) error {
 	for i, key := range keys {
 		requests[i] = rawGet(server.url, fmt.Sprintf("/api/agents/credentials?service=service-%d", i%grantsEach), "Authorization: Bearer "+key+"\r\n")
 	}
-	for _, c := range []struct {
-		connections int
-		target      float64
-	}{{16, 0.20}, {64, 0.35}, {256, 0.45}} {
-		side := func(p *process) func(context.Context, time.Duration) (float64, error) {
-			return func(ctx context.Context, d time.Duration) (float64, error) {
-				return load(ctx, p.url, c.connections, d, http.StatusTemporaryRedirect, func(worker, i int) []byte {
-					return requests[(i*c.connections+worker)%len(requests)]
-				})
-			}
-		}
-		what := fmt.Sprintf("agent release, %d connections", c.connections)
-		if err := compare(ctx, s, what, c.target, side(bare), side(server)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return climb(ctx, s, "agent release", []rung{{16, 0.20}, {64, 0.35}, {256, 0.45}}, requests, http.StatusTemporaryRedirect, bare, server)
 }
 
 // seed stores tokens and makes agents that were granted all of them; it returns
