@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
@@ -51,18 +52,28 @@ func appendMember[T ~string | ~[]byte](to []byte, name string, value T) []byte {
 	return AppendString(append(AppendString(to, name), ':'), value)
 }
 
-// AppendString appends a text in JSON. Most have nothing to escape.
+// AppendString appends a text in JSON. Most have nothing to escape: the text is
+// copied, and then looked at, byte by byte, where the bytes' type is known.
 func AppendString[T ~string | ~[]byte](to []byte, text T) []byte {
-	for i := range len(text) {
-		if c := text[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+	from := len(to)
+	to = append(append(to, '"'), text...)
+	for _, c := range to[from+1:] {
+		if escaped[c] {
 			quoted, err := json.Marshal(string(text))
 			if err != nil {
 				panic(errors.New("credential: a text has no JSON form")) // every string has one
 			}
-			return append(to, quoted...)
+			return append(to[:from], quoted...)
 		}
 	}
-	to = append(to, '"')
-	to = append(to, text...)
 	return append(to, '"')
 }
+
+// escaped says which bytes of a text do not stand for themselves in JSON, as
+// encoding/json writes it.
+var escaped = func() (e [256]bool) {
+	for c := range e {
+		e[c] = c < ' ' || c >= utf8.RuneSelf || strings.IndexByte(`"\<>&`, byte(c)) >= 0
+	}
+	return e
+}()

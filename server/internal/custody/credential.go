@@ -101,12 +101,29 @@ func (h *Holder) keepCredentialKey(row models.CredentialKey, wrap func() (models
 	return row, nil
 }
 
+// A CheckedCredentialKey is a row that was found authentic, for whoever opens it more
+// than once. The row does not change from then on.
+type CheckedCredentialKey struct{ row *models.CredentialKey }
+
+// CheckedCredentialKey is CheckCredentialKey for rows that are remembered.
+func (k *Keyring) CheckedCredentialKey(row *models.CredentialKey) (CheckedCredentialKey, error) {
+	return CheckedCredentialKey{row}, k.CheckCredentialKey(row)
+}
+
 // OpenCredentialKey unwraps an agent's key of a credential, as OpenVaultKey does a
 // vault's.
-func (h *Holder) OpenCredentialKey(row *models.CredentialKey, sender *models.Grant) (c CEK, err error) {
-	if err := h.ring.CheckCredentialKey(row); err != nil {
+func (h *Holder) OpenCredentialKey(row *models.CredentialKey, sender *models.Grant) (CEK, error) {
+	checked, err := h.ring.CheckedCredentialKey(row)
+	if err != nil {
 		return CEK{}, err
 	}
+	return h.OpenCheckedCredentialKey(checked, sender)
+}
+
+// OpenCheckedCredentialKey is OpenCredentialKey without looking again whether the row
+// is authentic.
+func (h *Holder) OpenCheckedCredentialKey(checked CheckedCredentialKey, sender *models.Grant) (c CEK, err error) {
+	row := checked.row
 	if row.AccountID != h.grant.AccountID || row.GrantID != h.grant.ID || h.grant.Kind != models.GrantAgentKey {
 		return CEK{}, ErrOpen
 	}

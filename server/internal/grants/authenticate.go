@@ -62,7 +62,7 @@ func (s *Service) Authenticate(ctx context.Context, token string, kinds ...model
 	s.note(g, now)
 	p := g.principal
 	p.RotateDue = g.due(now)
-	p.Token = newToken(token)
+	p.Token = newTokenOf(token, sum)
 	return p, nil
 }
 

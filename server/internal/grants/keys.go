@@ -2,7 +2,6 @@ package grants
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"time"
 
@@ -39,8 +38,8 @@ func (s *Service) Keys(ctx context.Context, p Principal) (*custody.Holder, error
 // replica remembers that the token is good, it need not read the database again. A
 // change that was told ends that, as it does for Authenticate.
 func (s *Service) RememberedKeys(ctx context.Context, p Principal) (*custody.Holder, error) {
-	text := p.Token.Reveal()
-	g, ok := s.known.Get(sha256.Sum256([]byte(text)))
+	text, sum := p.Token.reveal()
+	g, ok := s.known.Get(sum)
 	if !ok {
 		return s.Keys(ctx, p)
 	}

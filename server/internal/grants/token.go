@@ -1,6 +1,7 @@
 package grants
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -16,17 +17,27 @@ var errMarshal = errors.New("grants: a token is shown through Reveal only")
 type Token struct {
 	// A function, because fmt cannot call Format on what stands in someone's
 	// unexported field, and looks there into everything but functions.
-	text func() string
+	content func() (text string, sum [sha256.Size]byte)
 }
 
-func newToken(text string) Token { return Token{func() string { return text }} }
+func newToken(text string) Token { return newTokenOf(text, sha256.Sum256([]byte(text))) }
+
+// newTokenOf is newToken for whoever has the text's SHA-256.
+func newTokenOf(text string, sum [sha256.Size]byte) Token {
+	return Token{func() (string, [sha256.Size]byte) { return text, sum }}
+}
 
 // Reveal returns the text: for the one answer that hands it over.
 func (t Token) Reveal() string {
-	if t.text == nil {
-		return ""
+	text, _ := t.reveal()
+	return text
+}
+
+func (t Token) reveal() (text string, sum [sha256.Size]byte) {
+	if t.content == nil {
+		return "", sum
 	}
-	return t.text()
+	return t.content()
 }
 
 func (t Token) String() string               { return redacted }

@@ -26,7 +26,24 @@ type held struct {
 	near   time.Time // from when on it may be due for a refresh; zero: never
 	token  models.Token
 	sealed models.Credential
-	keys   []models.CredentialKey
+	keys   []heldKey
+}
+
+// A heldKey is a key of the agent's, looked at once.
+type heldKey struct {
+	row     models.CredentialKey
+	checked custody.CheckedCredentialKey
+	damaged error // it is not authentic
+}
+
+func (s *Service) heldKeys(rows []models.CredentialKey) []heldKey {
+	keys := make([]heldKey, len(rows))
+	for i := range rows {
+		k := &keys[i]
+		k.row = rows[i]
+		k.checked, k.damaged = s.deps.Keyring.CheckedCredentialKey(&k.row)
+	}
+	return keys
 }
 
 // ReleaseTo opens a credential with an agent's own key, and returns what its webhook
@@ -74,10 +91,12 @@ func (s *Service) loadHeld(ctx context.Context, accountID uuid.UUID, key agentCr
 			return nil, err
 		}
 		k := &held{locked: locked}
-		k.token, k.sealed, k.keys, err = s.deps.Credentials.CredentialForAgent(ctx, accountID, key.grantID, key.tokenID)
+		var rows []models.CredentialKey
+		k.token, k.sealed, rows, err = s.deps.Credentials.CredentialForAgent(ctx, accountID, key.grantID, key.tokenID)
 		if errors.Is(err, models.ErrNotFound) {
 			return nil, tokenGone(err)
 		}
+		k.keys = s.heldKeys(rows)
 		if s.deps.Engine != nil {
 			k.near = nearExpiry(k.token)
 		}
@@ -130,16 +149,19 @@ func (s *Service) keyOf(ctx context.Context, h *custody.Holder, k *held) (custod
 	if k.locked {
 		return custody.CEK{}, nil, vaultLocked()
 	}
-	row := k.keyFor(int64(h.Slot()))
-	if row == nil {
+	key := k.keyFor(int64(h.Slot()))
+	if key == nil {
 		return custody.CEK{}, nil, notEntrusted(k.token)
 	}
-	sender, err := s.sender(ctx, row.AccountID, row.SenderID)
+	if key.damaged != nil {
+		return custody.CEK{}, nil, s.damaged(key.damaged, "key of credential", k.sealed.ID)
+	}
+	sender, err := s.sender(ctx, key.row.AccountID, key.row.SenderID)
 	if err != nil {
 		return custody.CEK{}, nil, err
 	}
-	cek, err := h.OpenCredentialKey(row, sender)
-	return cek, row, s.damaged(err, "key of credential", k.sealed.ID)
+	cek, err := h.OpenCheckedCredentialKey(key.checked, sender)
+	return cek, &key.row, s.damaged(err, "key of credential", k.sealed.ID)
 }
 
 // answerAgent is the answer to an agent that has opened a credential, whose key it
@@ -160,9 +182,9 @@ func (s *Service) answerAgent(ctx context.Context, h *custody.Holder, t *models.
 
 // keyFor is the wrap to open with: that of a slot before that of the grant, and only
 // of the credential's epoch.
-func (k *held) keyFor(slot int64) *models.CredentialKey {
-	find := func(slot int64) *models.CredentialKey {
-		at := slices.IndexFunc(k.keys, func(c models.CredentialKey) bool { return c.Slot == slot && c.Epoch == k.sealed.Epoch })
+func (k *held) keyFor(slot int64) *heldKey {
+	find := func(slot int64) *heldKey {
+		at := slices.IndexFunc(k.keys, func(c heldKey) bool { return c.row.Slot == slot && c.row.Epoch == k.sealed.Epoch })
 		if at < 0 {
 			return nil
 		}
@@ -210,12 +232,12 @@ func (s *Service) keepCEK(ctx context.Context, h *custody.Holder, cek custody.CE
 		if err != nil {
 			return err
 		}
-		now := held{token: t, sealed: sealed, keys: keys}
+		now := held{token: t, sealed: sealed, keys: s.heldKeys(keys)}
 		if there := now.keyFor(models.WholeGrant); there == nil {
 			return notEntrusted(t)
-		} else if !slices.Equal(there.Wrapped, by.Wrapped) || sealed.Epoch != row.Epoch {
+		} else if !slices.Equal(there.row.Wrapped, by.Wrapped) || sealed.Epoch != row.Epoch {
 			return nil // given anew meanwhile: the next release keeps that
-		} else if kept := now.keyFor(row.Slot); kept != nil && kept.Form == models.FormSlot {
+		} else if kept := now.keyFor(row.Slot); kept.row.Form == models.FormSlot {
 			return nil
 		}
 		return s.deps.Wraps.KeepCredentialKey(ctx, &row)
