@@ -38,6 +38,7 @@ func (a *API) release(c *gin.Context) error {
 	}
 	if released.Credential != nil {
 		web.WriteBody(c, http.StatusOK, released.Credential)
+		clear(released.Credential) // what was written is net/http's now
 		return nil
 	}
 	c.Writer.Header()["Location"] = []string{released.Location}

@@ -72,7 +72,7 @@ func TestARecalledTokenIsTheOneThatWasRemembered(t *testing.T) {
 	}
 	known := h.Remember()
 	h.Clear()
-	if secret, err := r.again(&known); err != nil || len(secret) != 1024 {
+	if secret, err := r.again(&known, r.remembered(t), nil); err != nil || len(secret) != 1024 {
 		t.Errorf("recalled: %d bytes, %v, want the credential", len(secret), err)
 	}
 	for what, text := range map[string]string{

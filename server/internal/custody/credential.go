@@ -101,47 +101,83 @@ func (h *Holder) keepCredentialKey(row models.CredentialKey, wrap func() (models
 	return row, nil
 }
 
-// A CheckedCredentialKey is a row that was found authentic, for whoever opens it more
-// than once. The row does not change from then on.
-type CheckedCredentialKey struct{ row *models.CredentialKey }
-
-// CheckedCredentialKey is CheckCredentialKey for rows that are remembered.
-func (k *Keyring) CheckedCredentialKey(row *models.CredentialKey) (CheckedCredentialKey, error) {
-	return CheckedCredentialKey{row}, k.CheckCredentialKey(row)
-}
-
 // OpenCredentialKey unwraps an agent's key of a credential, as OpenVaultKey does a
 // vault's.
-func (h *Holder) OpenCredentialKey(row *models.CredentialKey, sender *models.Grant) (CEK, error) {
-	checked, err := h.ring.CheckedCredentialKey(row)
-	if err != nil {
+func (h *Holder) OpenCredentialKey(row *models.CredentialKey, sender *models.Grant) (c CEK, err error) {
+	if err := h.ring.CheckCredentialKey(row); err != nil {
 		return CEK{}, err
 	}
-	return h.OpenCheckedCredentialKey(checked, sender)
-}
-
-// OpenCheckedCredentialKey is OpenCredentialKey without looking again whether the row
-// is authentic.
-func (h *Holder) OpenCheckedCredentialKey(checked CheckedCredentialKey, sender *models.Grant) (c CEK, err error) {
-	row := checked.row
-	if row.AccountID != h.grant.AccountID || row.GrantID != h.grant.ID || h.grant.Kind != models.GrantAgentKey {
+	if !h.isFor(row) {
 		return CEK{}, ErrOpen
 	}
 	salt, secret := h.claims.saltOf(row.CredentialID, row.Epoch), blankSecret()
-	within(func() {
-		var cek key
-		switch {
-		case row.Form == models.FormSlot && row.Slot == int64(h.claims.Slot):
-			cek, err = h.claims.unwrap(row.Wrapped, forCEK, salt)
-		case row.Form == models.FormShared && row.Slot == models.WholeGrant:
-			cek, err = h.openShared(row.Wrapped, row.SenderID, sender, sharedCEK, row.CredentialID[:], number(row.Epoch))
-		default:
-			err = ErrOpen
-		}
-		if err == nil {
-			secret.fill(&cek)
-			c = CEK{secret, row.CredentialID, row.Epoch}
-		}
-	})
+	within(func() { c, err = h.openCredentialKey(row, sender, salt, secret) })
 	return c, err
+}
+
+func (h *Holder) isFor(row *models.CredentialKey) bool {
+	return row.AccountID == h.grant.AccountID && row.GrantID == h.grant.ID && h.grant.Kind == models.GrantAgentKey
+}
+
+// openCredentialKey is OpenCredentialKey's work with keys; it fills secret.
+func (h *Holder) openCredentialKey(row *models.CredentialKey, sender *models.Grant, salt []byte, secret Secret) (CEK, error) {
+	var cek key
+	var err error
+	switch {
+	case row.Form == models.FormSlot && row.Slot == int64(h.claims.Slot):
+		cek, err = h.claims.unwrap(row.Wrapped, forCEK, salt)
+	case row.Form == models.FormShared && row.Slot == models.WholeGrant:
+		cek, err = h.openShared(row.Wrapped, row.SenderID, sender, sharedCEK, row.CredentialID[:], number(row.Epoch))
+	default:
+		err = ErrOpen
+	}
+	if err != nil {
+		return CEK{}, err
+	}
+	secret.fill(&cek)
+	return CEK{secret, row.CredentialID, row.Epoch}, nil
+}
+
+// A RememberedCredential is what a replica may remember of a credential for an agent:
+// its ciphertext, what that is bound to, and the agent's wrap of its key, which was found
+// authentic. Whoever remembers it does not change the rows. No key is here.
+type RememberedCredential struct {
+	row        *models.CredentialKey
+	token      *models.Token
+	credential *models.Credential
+	context    []byte
+}
+
+// RememberCredential is what RecallCredential takes, or ErrRow or ErrKeyID of the
+// wrapped key's row.
+func (k *Keyring) RememberCredential(row *models.CredentialKey, t *models.Token, cr *models.Credential) (RememberedCredential, error) {
+	if err := k.CheckCredentialKey(row); err != nil {
+		return RememberedCredential{}, err
+	}
+	return RememberedCredential{row, t, cr, credentialContext(t, cr)}, nil
+}
+
+// RecallCredential is OpenCredentialKey and CEK.Open in one. The secret is written to room
+// where that is large enough; it does not outlive room, and the caller clears both. What
+// opens by another key than it should, or not at all, is ErrOpen, of the key or of the
+// credential: then the CEK is returned as well.
+func (h *Holder) RecallCredential(r *RememberedCredential, sender *models.Grant, room []byte) (c CEK, secret []byte, err error) {
+	if r.row == nil || !h.isFor(r.row) {
+		return CEK{}, nil, ErrOpen
+	}
+	salt, blank := h.claims.saltOf(r.row.CredentialID, r.row.Epoch), blankSecret()
+	if needed := len(r.credential.Sealed); cap(room) < needed {
+		room = roomFor(r.credential.Sealed)
+	}
+	within(func() {
+		if c, err = h.openCredentialKey(r.row, sender, salt, blank); err != nil {
+			return
+		}
+		if !c.of(r.token, r.credential) {
+			err = ErrOpen
+			return
+		}
+		secret, err = open(room[:0], c.bytes(), r.credential.Sealed, r.context)
+	})
+	return c, secret, err
 }

@@ -254,6 +254,14 @@ func TestCredentialsAreAsAnotherImplementationSealsThem(t *testing.T) {
 			t.Fatalf("%s: %v", k.Service, err)
 		}
 		same(t, "the secret", opened, s.Secret)
+		for _, form := range []models.KeyForm{models.FormSlot, models.FormShared} {
+			key, recalled, err := s.recall(s.credentialKey(form), token, row)
+			if err != nil {
+				t.Fatalf("%s, form %s: %v", k.Service, form, err)
+			}
+			same(t, "the recalled secret", recalled, s.Secret)
+			same(t, "the recalled key", key.Bytes(), s.CEK)
+		}
 		row.Sealed = nil
 		if err := c.Seal(bytes.NewReader(s.Nonce), token, row, s.Secret); err != nil {
 			t.Fatal(err)

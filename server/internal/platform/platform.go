@@ -215,6 +215,7 @@ type Service struct {
 	known  *cache.Cache[agentCredential, *held]
 	locked *cache.Cache[uuid.UUID, bool] // accounts' kill switches
 
+	rooms   sync.Pool     // of *[]byte: cleared room for opened secrets
 	keeping chan struct{} // holds an element for each agent's key that is being kept
 
 	aloft  sync.Mutex
@@ -225,6 +226,7 @@ type Service struct {
 func New(d Deps) *Service {
 	return &Service{
 		deps: d, known: cache.New[agentCredential, *held](d.Gate), locked: cache.New[uuid.UUID, bool](d.Gate),
+		rooms:   sync.Pool{New: func() any { room := make([]byte, 0, roomForSecret); return &room }},
 		keeping: make(chan struct{}, keptAtOnce), places: map[uuid.UUID]*place{},
 	}
 }

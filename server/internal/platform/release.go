@@ -32,18 +32,18 @@ type held struct {
 // A heldKey is a key of the agent's, looked at once.
 type heldKey struct {
 	row     models.CredentialKey
-	checked custody.CheckedCredentialKey
+	opens   custody.RememberedCredential
 	damaged error // it is not authentic
 }
 
-func (s *Service) heldKeys(rows []models.CredentialKey) []heldKey {
-	keys := make([]heldKey, len(rows))
+// hold looks at the rows of the agent's keys.
+func (k *held) hold(ring *custody.Keyring, rows []models.CredentialKey) {
+	k.keys = make([]heldKey, len(rows))
 	for i := range rows {
-		k := &keys[i]
-		k.row = rows[i]
-		k.checked, k.damaged = s.deps.Keyring.CheckedCredentialKey(&k.row)
+		key := &k.keys[i]
+		key.row = rows[i]
+		key.opens, key.damaged = ring.RememberCredential(&key.row, &k.token, &k.sealed)
 	}
-	return keys
 }
 
 // ReleaseTo opens a credential with an agent's own key, and returns what its webhook
@@ -96,7 +96,7 @@ func (s *Service) loadHeld(ctx context.Context, accountID uuid.UUID, key agentCr
 		if errors.Is(err, models.ErrNotFound) {
 			return nil, tokenGone(err)
 		}
-		k.keys = s.heldKeys(rows)
+		k.hold(s.deps.Keyring, rows)
 		if s.deps.Engine != nil {
 			k.near = nearExpiry(k.token)
 		}
@@ -130,38 +130,44 @@ func unavailable(err error) error {
 
 // openHeld opens a credential for an agent.
 func (s *Service) openHeld(ctx context.Context, h *custody.Holder, k *held) (json.RawMessage, error) {
-	cek, row, err := s.keyOf(ctx, h, k)
+	room := s.rooms.Get().(*[]byte) //nolint:errcheck // nothing else is put there
+	defer s.rooms.Put(room)
+	cek, row, secret, err := s.recall(ctx, h, k, *room)
 	if err != nil {
 		return nil, err
 	}
 	defer cek.Clear()
-	secret, err := cek.Open(&k.token, &k.sealed)
-	if err != nil {
-		return nil, s.damaged(err, "credential", k.sealed.ID)
-	}
 	defer clear(secret)
 	return s.answerAgent(ctx, h, &k.token, cek, row, secret)
 }
 
-// keyOf opens a credential's key by the wrap of the agent's slot, or else by the one to
-// its grant. The caller clears it.
-func (s *Service) keyOf(ctx context.Context, h *custody.Holder, k *held) (custody.CEK, *models.CredentialKey, error) {
+// roomForSecret is how long a secret may be to be opened without an allocation, in bytes.
+const roomForSecret = 4 << 10
+
+// recall opens a credential with the wrap of the agent's slot, or else with the one to its
+// grant. The caller clears the key and the secret, which is in room if it fits.
+func (s *Service) recall(ctx context.Context, h *custody.Holder, k *held, room []byte) (custody.CEK, *models.CredentialKey, []byte, error) {
+	none := custody.CEK{}
 	if k.locked {
-		return custody.CEK{}, nil, vaultLocked()
+		return none, nil, nil, vaultLocked()
 	}
 	key := k.keyFor(int64(h.Slot()))
 	if key == nil {
-		return custody.CEK{}, nil, notEntrusted(k.token)
+		return none, nil, nil, notEntrusted(k.token)
 	}
 	if key.damaged != nil {
-		return custody.CEK{}, nil, s.damaged(key.damaged, "key of credential", k.sealed.ID)
+		return none, nil, nil, s.damaged(key.damaged, "key of credential", k.sealed.ID)
 	}
 	sender, err := s.sender(ctx, key.row.AccountID, key.row.SenderID)
 	if err != nil {
-		return custody.CEK{}, nil, err
+		return none, nil, nil, err
 	}
-	cek, err := h.OpenCheckedCredentialKey(key.checked, sender)
-	return cek, &key.row, s.damaged(err, "key of credential", k.sealed.ID)
+	cek, secret, err := h.RecallCredential(&key.opens, sender, room)
+	if err != nil {
+		cek.Clear()
+		return none, nil, nil, s.damaged(err, "credential", k.sealed.ID)
+	}
+	return cek, &key.row, secret, nil
 }
 
 // answerAgent is the answer to an agent that has opened a credential, whose key it
@@ -232,7 +238,8 @@ func (s *Service) keepCEK(ctx context.Context, h *custody.Holder, cek custody.CE
 		if err != nil {
 			return err
 		}
-		now := held{token: t, sealed: sealed, keys: s.heldKeys(keys)}
+		now := held{token: t, sealed: sealed}
+		now.hold(s.deps.Keyring, keys)
 		if there := now.keyFor(models.WholeGrant); there == nil {
 			return notEntrusted(t)
 		} else if !slices.Equal(there.row.Wrapped, by.Wrapped) || sealed.Epoch != row.Epoch {

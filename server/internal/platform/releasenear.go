@@ -37,15 +37,11 @@ func (s *Service) releaseNear(ctx context.Context, h *custody.Holder, known *hel
 
 // lookAsAgent opens a credential with the agent's key.
 func (s *Service) lookAsAgent(ctx context.Context, h *custody.Holder, k *held) (*look, error) {
-	cek, row, err := s.keyOf(ctx, h, k)
+	cek, row, secret, err := s.recall(ctx, h, k, nil)
 	if err != nil {
 		return nil, err
 	}
-	l := &look{token: k.token, cek: cek, row: row}
-	if l.secret, err = cek.Open(&k.token, &k.sealed); err != nil {
-		l.clear()
-		return nil, s.damaged(err, "credential", k.sealed.ID)
-	}
+	l := &look{token: k.token, cek: cek, row: row, secret: secret}
 	if l.credential, err = credential.Decode(l.secret); err != nil {
 		l.clear()
 		return nil, err
