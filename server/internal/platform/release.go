@@ -173,7 +173,7 @@ func (s *Service) recall(ctx context.Context, h *custody.Holder, k *held, room [
 // answerAgent is the answer to an agent that has opened a credential, whose key it
 // then keeps under its slot.
 func (s *Service) answerAgent(ctx context.Context, h *custody.Holder, t *models.Token, cek custody.CEK, row *models.CredentialKey, secret []byte) (json.RawMessage, error) {
-	answer, err := credential.ReleaseEncoded(ctx, secret, s.toAgent(*t))
+	answer, err := credential.ReleaseEncoded(ctx, secret, s.toAgent(t))
 	if err != nil {
 		return nil, refusedRelease(err)
 	}

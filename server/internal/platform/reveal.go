@@ -167,7 +167,7 @@ func (s *Service) decode(cek custody.CEK, t *models.Token, sealed *models.Creden
 
 // shown is what its owner sees of a credential, with what its token says for people.
 func (s *Service) shown(ctx context.Context, t models.Token, c credential.Credential) (map[string]any, error) {
-	options := s.toAgent(t)
+	options := s.toAgent(&t)
 	options.RefreshToken = true
 	out, err := credential.Release(ctx, c, options)
 	if err != nil {
@@ -178,7 +178,7 @@ func (s *Service) shown(ctx context.Context, t models.Token, c credential.Creden
 }
 
 // toAgent is how a credential is released to an agent.
-func (s *Service) toAgent(t models.Token) credential.ReleaseOptions {
+func (s *Service) toAgent(t *models.Token) credential.ReleaseOptions {
 	return credential.ReleaseOptions{Service: t.ServiceName, Now: s.deps.Now(), Minters: s.deps.Minters, Client: s.deps.Client}
 }
 

@@ -74,8 +74,7 @@ func problem(c *gin.Context, status int, failure *fault.Error) {
 		seconds := (failure.RetryAfter + time.Second - 1) / time.Second // never too early
 		h.Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
 	}
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	c.Data(status, ContentTypeProblem, body)
+	write(c, status, problemType, body)
 }
 
 // challenge is the WWW-Authenticate of a 401 (RFC 6750, section 3).
@@ -103,8 +102,23 @@ func WriteJSON(c *gin.Context, status int, v any) error {
 
 // WriteBody is WriteJSON for what is JSON already.
 func WriteBody(c *gin.Context, status int, body []byte) {
-	c.Writer.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	c.Data(status, "application/json", body)
+	write(c, status, jsonType, body)
+}
+
+// Values of headers that many answers share: nobody changes them.
+var (
+	jsonType    = []string{"application/json"}
+	problemType = []string{ContentTypeProblem}
+	nothingRuns = []string{"default-src 'none'; frame-ancestors 'none'"}
+)
+
+// write answers with text that is no page: should a browser take it for one, nothing in it runs.
+// That it cannot be written says that nobody reads it.
+func write(c *gin.Context, status int, contentType []string, body []byte) {
+	h := c.Writer.Header()
+	h["Content-Security-Policy"], h["Content-Type"] = nothingRuns, contentType
+	c.Status(status)
+	_, _ = c.Writer.Write(body)
 }
 
 // NoContent answers 204.
