@@ -97,6 +97,9 @@ func plain(s string) bool {
 	return true
 }
 
+// strictBase64 is made once: each Strict copies the whole encoding.
+var strictBase64 = base64.RawURLEncoding.Strict()
+
 // OpenTicket checks, in this order: two parts, HMAC under one of the secrets
 // (constant time, before decoding), payload, expiry. It returns the index of
 // the secret that matched. Purpose and service are Permits' to check; owner and
@@ -121,7 +124,7 @@ func OpenTicket(secrets []Secret, text string, now time.Time) (Ticket, int, erro
 	if index < 0 {
 		return Ticket{}, -1, ErrTicketInvalid
 	}
-	payload, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
+	payload, err := strictBase64.DecodeString(encoded)
 	if err != nil {
 		return Ticket{}, -1, ErrTicketInvalid
 	}

@@ -62,7 +62,7 @@ func (k *Keyring) openState(label, text string, whose ...[]byte) ([]byte, error)
 	if len(text) > maxConnectState {
 		return nil, ErrOpen
 	}
-	payload, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	payload, err := strictBase64.DecodeString(text)
 	if err != nil || len(payload) < 1+saltSize || base64.RawURLEncoding.EncodeToString(payload) != text { // it passes over line breaks
 		return nil, ErrOpen
 	}

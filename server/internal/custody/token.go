@@ -84,6 +84,9 @@ func (k *Keyring) sealToken(random io.Reader, c *Claims, secret Secret) (text st
 	return name + "_" + base64.RawURLEncoding.EncodeToString(payload), k.current, nil
 }
 
+// strictBase64 is made once: each Strict copies the whole encoding.
+var strictBase64 = base64.RawURLEncoding.Strict()
+
 // OpenToken reads a token's text. Every failure is ErrToken.
 func (k *Keyring) OpenToken(text string) (Claims, error) { return k.openToken(text, nil) }
 
@@ -94,7 +97,7 @@ func (k *Keyring) openToken(text string, own func() cipher.AEAD) (c Claims, err 
 	if !ok || kind == nil || len(encoded) != base64.RawURLEncoding.EncodedLen(payloadSize) {
 		return Claims{}, ErrToken
 	}
-	payload, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
+	payload, err := strictBase64.DecodeString(encoded)
 	if err != nil || len(payload) != payloadSize { // DecodeString passes over line breaks
 		return Claims{}, ErrToken
 	}
