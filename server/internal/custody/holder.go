@@ -26,7 +26,7 @@ type PrivateKey struct {
 type Holder struct {
 	ring    *Keyring
 	claims  Claims
-	grant   models.Grant
+	grant   *models.Grant // its own, or what is remembered, which nobody changes
 	wrapped models.Opaque
 	private PrivateKey // unwrapped at its first use
 	now     func() time.Time
@@ -50,7 +50,8 @@ func (k *Keyring) Hold(c Claims, g *models.Grant, key *models.GrantKey, now func
 	if err := c.Unlock(key.WrappedPrivateKey); err != nil {
 		return nil, err
 	}
-	return &Holder{ring: k, claims: c, grant: *g, wrapped: key.WrappedPrivateKey, now: now}, nil
+	own := *g
+	return &Holder{ring: k, claims: c, grant: &own, wrapped: key.WrappedPrivateKey, now: now}, nil
 }
 
 // A Remembered is what a replica may remember of a token that counted: the rows of
@@ -65,7 +66,7 @@ type Remembered struct {
 
 // Remember is what Recall takes.
 func (h *Holder) Remember() Remembered {
-	return Remembered{h.grant, h.claims.Slot, h.wrapped, h.claims.cipher}
+	return Remembered{*h.grant, h.claims.Slot, h.wrapped, h.claims.cipher}
 }
 
 // Recall is OpenToken and Hold for the text of a token that counted a moment ago,
@@ -80,11 +81,12 @@ func (k *Keyring) Recall(text string, r *Remembered, now func() time.Time) (*Hol
 		c.Secret.Clear()
 		return nil, ErrOpen
 	}
-	return &Holder{ring: k, claims: c, grant: r.grant, wrapped: r.wrapped, now: now}, nil
+	return &Holder{ring: k, claims: c, grant: &r.grant, wrapped: r.wrapped, now: now}, nil
 }
 
-// Grant is the grant in whose name the holder acts.
-func (h *Holder) Grant() *models.Grant { return &h.grant }
+// Grant is the grant in whose name the holder acts. Of a holder that was recalled it is
+// what others remember too: nobody changes it.
+func (h *Holder) Grant() *models.Grant { return h.grant }
 
 // Slot is the slot of the holder's token.
 func (h *Holder) Slot() uint32 { return h.claims.Slot }
