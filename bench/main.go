@@ -51,6 +51,10 @@ func main() {
 	flag.IntVar(&s.agents, "agents", 10_000, "agents, with 5 credential grants each")
 	flag.IntVar(&s.tokens, "tokens", 10_000, "tokens at the webhook, and credentials in the platform vault")
 	flag.Parse()
+	if s.connections != 0 && s.connections != 16 && s.connections != 64 && s.connections != 256 {
+		fmt.Fprintln(os.Stderr, "bench: -connections: releases are measured at 16, 64 and 256 connections")
+		os.Exit(2)
+	}
 	s.postgres = os.Getenv("TOKENVAULT_TEST_POSTGRES_URL")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()

@@ -30,13 +30,14 @@ func (s *Store) PutBinding(ctx context.Context, b *models.Binding) error {
 
 // put inserts a row, or replaces the one of the same primary key.
 func (s *Store) put(ctx context.Context, accountID uuid.UUID, row any, what string) error {
-	return s.change(ctx, func(db *gorm.DB) error { return putRow(db, row, what) }, accountID)
-}
-
-func putRow(db *gorm.DB, row any, what string) error {
 	if err := clean(row); err != nil {
 		return err
 	}
+	return s.change(ctx, func(db *gorm.DB) error { return putRow(db, row, what) }, accountID)
+}
+
+// putRow is put of a row that is clean.
+func putRow(db *gorm.DB, row any, what string) error {
 	upsert, err := replaceRow(db, row)
 	if err != nil {
 		return failed(err, "%s", what)

@@ -98,6 +98,9 @@ func (s *Store) PutCredentialKey(ctx context.Context, k *models.CredentialKey) e
 // KeepCredentialKey is PutCredentialKey of a key that its grant has already in another
 // form: nobody learns or loses anything by it, so that nobody is told.
 func (s *Store) KeepCredentialKey(ctx context.Context, k *models.CredentialKey) error {
+	if err := clean(k); err != nil {
+		return err
+	}
 	return s.withGrant(ctx, k.AccountID, k.GrantID, func(ctx context.Context) error {
 		return s.record(ctx, func(db *gorm.DB) error { return putRow(db, k, "credential key") })
 	})

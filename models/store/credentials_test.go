@@ -140,6 +140,21 @@ func TestDeletedCredentialTakesItsKeysAndTokenAlong(t *testing.T) {
 	})
 }
 
+func TestATextThatNoDatabaseTakesLeavesTheTransactionUsable(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		v := newPlatformVault(t, s)
+		c := v.credential(t, s, "github", nil)
+		key := v.agentKey(t, s, c, 3)
+		key.Form = "a\x00b"
+		inTx(t, s, func(ctx context.Context) error {
+			wantErr(t, s.PutCredentialKey(ctx, &key), models.ErrInvalid)
+			wantErr(t, s.KeepCredentialKey(ctx, &key), models.ErrInvalid)
+			return nil
+		})
+	})
+}
+
 func TestCredentialKeysArePutReplacedAndTaken(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, s *store.Store) {

@@ -154,7 +154,8 @@ func (s *Store) tell(ctx context.Context, tx *transaction) error {
 // grants, their keys and successors, agents, credential grants, tokens,
 // credentials, vaults' and credentials' keys, escrows), after the commit,
 // also when its result is unknown, and before the call that committed returns.
-// Last-used times, health checks, audit events and keys that KeepCredentialKey stores do not count. fn must be
+// Last-used times, health checks, audit events and what KeepCredentialKey stores do
+// not count. fn must be
 // quick and must not use the Store.
 func (s *Store) OnChange(fn func(accountID uuid.UUID)) {
 	s.watchers.Lock()

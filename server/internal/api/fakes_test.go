@@ -48,9 +48,10 @@ type services struct {
 	guarded                          bool // the account has a second factor
 	session, agentKey, apiKey, next1 grants.Token
 
-	mu    sync.Mutex
-	calls []string
-	err   error // of every method but Authenticate
+	mu       sync.Mutex
+	calls    []string
+	released json.RawMessage // the last credential
+	err      error           // of every method but Authenticate
 
 	scopes   []string // of the API key
 	due      bool     // the session's token is to be followed
@@ -319,7 +320,8 @@ func (s *services) Release(_ context.Context, key string, client audit.Client, s
 		return agents.Released{}, badKey()
 	}
 	if s.status.Mode == models.ModePlatform {
-		return agents.Released{Credential: json.RawMessage(`{"serviceName":"` + service + `","tokenType":"PlainText","accessToken":"s3cret"}`)}, s.called("Release %s %s", service, client.Address)
+		s.released = json.RawMessage(`{"serviceName":"` + service + `","tokenType":"PlainText","accessToken":"s3cret"}`)
+		return agents.Released{Credential: s.released}, s.called("Release %s %s", service, client.Address)
 	}
 	return agents.Released{Location: location}, s.called("Release %s %s", service, client.Address)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,6 +37,12 @@ func TestAReleaseInPlatformModeIsTheCredentialThatNothingKeeps(t *testing.T) {
 	}
 	if got.header.Get("Cache-Control") != "no-store" || got.header.Get("Location") != "" {
 		t.Errorf("headers %v, want no-store and no Location", got.header)
+	}
+	if policy := "default-src 'none'; frame-ancestors 'none'"; got.header.Get("Content-Security-Policy") != policy || got.header.Get("Content-Type") != "application/json" {
+		t.Errorf("headers %v, want JSON under %s", got.header, policy)
+	}
+	if i := slices.IndexFunc(d.released, func(c byte) bool { return c != 0 }); i >= 0 || len(d.released) == 0 {
+		t.Errorf("the credential that was answered is still in memory: %q", d.released)
 	}
 }
 

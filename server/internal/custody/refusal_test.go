@@ -97,6 +97,24 @@ func (s *stage) recall(key *models.CredentialKey, token *models.Token, row *mode
 	return s.agent.RecallCredential(&known, s.session.Grant(), make([]byte, 0, 64))
 }
 
+// refusesKey reports how a holder refuses a credential's key, and what it opens by it:
+// asked for the key alone, and for the credential beside it.
+func (s *stage) refusesKey(h *custody.Holder, key *models.CredentialKey, sender *models.Grant, want error) error {
+	if c, err := h.OpenCredentialKey(key, sender); !errors.Is(err, want) || c.Bytes() != nil {
+		return fmt.Errorf("the key alone: %w, want %w", err, want)
+	}
+	token, row := s.credential(0)
+	known, err := s.ring.RememberCredential(key, token, row)
+	if err != nil {
+		return err
+	}
+	c, secret, err := h.RecallCredential(&known, sender, nil)
+	if !errors.Is(err, want) || len(secret) != 0 || c.Bytes() != nil && key.CredentialID == row.ID && key.Epoch == row.Epoch {
+		return fmt.Errorf("beside the credential: %d bytes, %w, want %w", len(secret), err, want)
+	}
+	return nil
+}
+
 // dek0 is dek without a test to fail: NewDEK fails for want of randomness alone.
 func (s *stage) dek0() custody.DEK {
 	d, _ := custody.NewDEK(bytes.NewReader(s.DEK), s.Vault, s.Generation)
@@ -205,8 +223,8 @@ func TestASharedKeyIsOfTheSenderThatItNames(t *testing.T) {
 		if d, err := s.apiKey.OpenVaultKey(s.vaultKey(models.FormShared), c.sender); !errors.Is(err, c.want) || d.Bytes() != nil {
 			t.Errorf("vault key, %s: got %v, want %v", what, err, c.want)
 		}
-		if k, err := s.agent.OpenCredentialKey(s.credentialKey(models.FormShared), c.sender); !errors.Is(err, c.want) || k.Bytes() != nil {
-			t.Errorf("credential key, %s: got %v, want %v", what, err, c.want)
+		if err := s.refusesKey(s.agent, s.credentialKey(models.FormShared), c.sender, c.want); err != nil {
+			t.Errorf("credential key, %s: %v", what, err)
 		}
 		_, e := s.escrow()
 		if d, err := s.apiKey.OpenEscrow(e, c.sender); !errors.Is(err, c.want) || d.Bytes() != nil {
@@ -299,14 +317,14 @@ func TestAnAgentOpensNothingButWhatItWasGrantedEvenWithTheServerKey(t *testing.T
 		row := s.credentialKey(form)
 		row.CredentialID = models.NewID()
 		s.ring.SignCredentialKey(row)
-		if c, err := s.agent.OpenCredentialKey(row, s.session.Grant()); !errors.Is(err, custody.ErrOpen) || c.Bytes() != nil {
-			t.Errorf("its key of form %s, renamed to another credential: %v, want ErrOpen", form, err)
+		if err := s.refusesKey(s.agent, row, s.session.Grant(), custody.ErrOpen); err != nil {
+			t.Errorf("its key of form %s, renamed to another credential: %v", form, err)
 		}
 		row = s.credentialKey(form)
 		row.Epoch++
 		s.ring.SignCredentialKey(row)
-		if c, err := s.agent.OpenCredentialKey(row, s.session.Grant()); !errors.Is(err, custody.ErrOpen) || c.Bytes() != nil {
-			t.Errorf("its key of form %s, renamed to the next epoch: %v, want ErrOpen", form, err)
+		if err := s.refusesKey(s.agent, row, s.session.Grant(), custody.ErrOpen); err != nil {
+			t.Errorf("its key of form %s, renamed to the next epoch: %v", form, err)
 		}
 	}
 	_, e := s.escrow()
@@ -378,8 +396,14 @@ func TestAKeyOfTheWrongKindIsNotOpenedEvenIfSomebodyWrappedIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err := s.apiKey.OpenCredentialKey(&key, s.session.Grant()); !errors.Is(err, custody.ErrOpen) || c.Bytes() != nil {
-		t.Errorf("an API key and a credential's key: %v, want ErrOpen", err)
+	if err := s.refusesKey(s.apiKey, &key, s.session.Grant(), custody.ErrOpen); err != nil {
+		t.Errorf("an API key and a credential's key: %v", err)
+	}
+	other := *s.credentialKey(models.FormSlot)
+	other.AccountID = models.NewID()
+	s.ring.SignCredentialKey(&other)
+	if err := s.refusesKey(s.agent, &other, nil, custody.ErrOpen); err != nil {
+		t.Errorf("an agent and a key of another account: %v", err)
 	}
 }
 

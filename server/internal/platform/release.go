@@ -165,7 +165,7 @@ func (s *Service) recall(ctx context.Context, h *custody.Holder, k *held, room [
 	cek, secret, err := h.RecallCredential(&key.opens, sender, room)
 	if err != nil {
 		cek.Clear()
-		return none, nil, nil, s.damaged(err, "credential", k.sealed.ID)
+		return none, nil, nil, s.damaged(err, "credential, or the agent's key of it", k.sealed.ID)
 	}
 	return cek, &key.row, secret, nil
 }
@@ -190,11 +190,12 @@ func (s *Service) answerAgent(ctx context.Context, h *custody.Holder, t *models.
 // of the credential's epoch.
 func (k *held) keyFor(slot int64) *heldKey {
 	find := func(slot int64) *heldKey {
-		at := slices.IndexFunc(k.keys, func(c heldKey) bool { return c.row.Slot == slot && c.row.Epoch == k.sealed.Epoch })
-		if at < 0 {
-			return nil
+		for i := range k.keys {
+			if key := &k.keys[i]; key.row.Slot == slot && key.row.Epoch == k.sealed.Epoch {
+				return key
+			}
 		}
-		return &k.keys[at]
+		return nil
 	}
 	if row := find(slot); row != nil {
 		return row
@@ -244,7 +245,7 @@ func (s *Service) keepCEK(ctx context.Context, h *custody.Holder, cek custody.CE
 			return notEntrusted(t)
 		} else if !slices.Equal(there.row.Wrapped, by.Wrapped) || sealed.Epoch != row.Epoch {
 			return nil // given anew meanwhile: the next release keeps that
-		} else if kept := now.keyFor(row.Slot); kept.row.Form == models.FormSlot {
+		} else if kept := now.keyFor(row.Slot); kept.row.Form == models.FormSlot && kept.damaged == nil {
 			return nil
 		}
 		return s.deps.Wraps.KeepCredentialKey(ctx, &row)

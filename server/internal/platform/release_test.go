@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -22,6 +24,7 @@ import (
 	"github.com/tvzero/tokenvault/models/store"
 	"github.com/tvzero/tokenvault/models/store/storetest"
 	"github.com/tvzero/tokenvault/server/internal/audit"
+	"github.com/tvzero/tokenvault/server/internal/cache"
 	"github.com/tvzero/tokenvault/server/internal/fault"
 	"github.com/tvzero/tokenvault/server/internal/platform"
 	"github.com/tvzero/tokenvault/webhook-sdk/mint"
@@ -98,6 +101,81 @@ func TestCiphertextIsRememberedUntilTheAccountChangesOrThirtySecondsPass(t *test
 				t.Errorf("%s: the store was asked %d times, want %d", step.what, got, step.want)
 			}
 		}
+	})
+}
+
+// Room for opened secrets is used again: by one release at a time, and empty.
+func TestReleasesAtOnceGetTheirOwnSecretAndLeaveNoneBehind(t *testing.T) {
+	t.Parallel()
+	each(t, func(w *world) {
+		p, rooms := w.session(), w.WatchRooms()
+		var releases sync.WaitGroup
+		for i := range 6 {
+			a, secret := w.agent(fmt.Sprint("agent ", i)), strings.Repeat(strconv.Itoa(i), 10+i*1500) // on both sides of a room's size
+			token := w.put(p, fmt.Sprint("service-", i), secret)
+			w.grant(p, a, token)
+			w.releases(a, token, secret)
+			for range 2 {
+				releases.Go(func() {
+					for range 100 {
+						w.releases(a, token, secret)
+					}
+				})
+			}
+		}
+		releases.Wait()
+		if len(rooms()) == 0 {
+			t.Error("no room was made")
+		}
+		for _, room := range rooms() {
+			if i := slices.IndexFunc(room, func(c byte) bool { return c != 0 }); i >= 0 {
+				t.Errorf("a room has %q in it", room[i:min(i+20, len(room))])
+			}
+		}
+	})
+}
+
+// unkept keeps no keys until it is told to.
+type unkept struct {
+	*store.Store
+	keeps bool
+}
+
+func (u *unkept) KeepCredentialKey(ctx context.Context, k *models.CredentialKey) error {
+	if !u.keeps {
+		return errors.New("not now")
+	}
+	return u.Store.KeepCredentialKey(ctx, k)
+}
+
+func TestAKeptKeyThatIsDamagedIsKeptAnewByWhoNeedsItNot(t *testing.T) {
+	t.Parallel()
+	each(t, func(w *world) {
+		p, a := w.session(), w.agent("a")
+		token := w.put(p, "github", "secret")
+		w.grant(p, a, token)
+		rows, deps := &unkept{Store: w.store}, w.deps
+		deps.Wraps, deps.Gate = rows, cache.NewGate(w.clock.now)
+		deps.Gate.Open() // and told of nothing
+		other := platform.New(deps)
+		if _, err := releaseTo(t.Context(), other, a.Principal, token.ID, models.RefreshAuto); err == nil {
+			t.Fatal("a release whose key cannot be kept was made")
+		}
+		w.releases(a, token, "secret")
+		for _, k := range w.keysOf(token) {
+			if k.Form == models.FormSlot {
+				k.MAC[0] ^= 1
+				w.must(w.store.PutCredentialKey(t.Context(), &k))
+			}
+		}
+		w.releaseRefused(a, token, fault.Internal)
+		rows.keeps = true
+		for _, what := range []string{"by the shared key, which it remembers", "by the kept one"} {
+			if got, err := releaseTo(t.Context(), other, a.Principal, token.ID, models.RefreshAuto); err != nil || got["accessToken"] != "secret" {
+				t.Errorf("%s: got %v, %v", what, got, err)
+			}
+		}
+		w.releases(a, token, "secret")
 	})
 }
 

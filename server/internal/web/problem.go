@@ -112,13 +112,15 @@ var (
 	nothingRuns = []string{"default-src 'none'; frame-ancestors 'none'"}
 )
 
-// write answers with text that is no page: should a browser take it for one, nothing in it runs.
-// That it cannot be written says that nobody reads it.
+// write answers with text that is no page: should a browser take it for one, nothing in
+// it runs. That it cannot be written is for the log alone: nobody reads it.
 func write(c *gin.Context, status int, contentType []string, body []byte) {
 	h := c.Writer.Header()
 	h["Content-Security-Policy"], h["Content-Type"] = nothingRuns, contentType
 	c.Status(status)
-	_, _ = c.Writer.Write(body)
+	if _, err := c.Writer.Write(body); err != nil {
+		_ = c.Error(err)
+	}
 }
 
 // NoContent answers 204.
