@@ -3,6 +3,7 @@ package web_test
 import (
 	"bufio"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -41,25 +42,42 @@ func lazyPair(t *testing.T) (ours, theirs net.Conn) {
 // past is how net/http breaks off a read.
 var past = time.Unix(1, 0)
 
+// sizes are of reads: of one byte, by which net/http watches a client, and of others.
+var sizes = []int{1, 100}
+
 func TestADeadlineThatIsMetEndsARead(t *testing.T) {
 	t.Parallel()
 	for what, deadline := range map[string]func() time.Time{
 		"soon": func() time.Time { return time.Now().Add(20 * time.Millisecond) }, "past": func() time.Time { return past },
+		"after a watch": func() time.Time { return time.Now().Add(150 * time.Millisecond) },
 	} {
-		ours, _ := lazyPair(t)
-		for _, before := range []time.Time{{}, time.Now().Add(time.Hour), past} {
-			if err := errors.Join(ours.SetReadDeadline(before), ours.SetReadDeadline(deadline())); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := ours.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
-				t.Errorf("%s, after %v: read ended with %v, want that the deadline was exceeded", what, before, err)
-			}
+		for _, size := range sizes {
+			t.Run(fmt.Sprintf("%s, %d bytes", what, size), func(t *testing.T) {
+				t.Parallel()
+				ours, _ := lazyPair(t)
+				for _, before := range []time.Time{{}, time.Now().Add(time.Hour), past} {
+					end := deadline()
+					if err := errors.Join(ours.SetReadDeadline(before), ours.SetReadDeadline(end)); err != nil {
+						t.Fatal(err)
+					}
+					if _, err := ours.Read(make([]byte, size)); !errors.Is(err, os.ErrDeadlineExceeded) || time.Now().Before(end) {
+						t.Errorf("after %v: read ended with %v %v early, want that the deadline was exceeded", before, err, time.Until(end))
+					}
+				}
+			})
 		}
 	}
 }
 
 func TestADeadlineThatWasMovedDoesNotEndARead(t *testing.T) {
 	t.Parallel()
+	for _, size := range sizes {
+		movedDeadlines(t, size)
+	}
+}
+
+func movedDeadlines(t *testing.T, size int) {
+	t.Helper()
 	ours, theirs := lazyPair(t)
 	for i, later := range []time.Time{{}, time.Now().Add(time.Hour)} {
 		if err := errors.Join(ours.SetReadDeadline(time.Now().Add(10*time.Millisecond)), ours.SetReadDeadline(later)); err != nil {
@@ -67,7 +85,7 @@ func TestADeadlineThatWasMovedDoesNotEndARead(t *testing.T) {
 		}
 		got := make(chan error, 1)
 		go func() {
-			_, err := ours.Read(make([]byte, 1))
+			_, err := ours.Read(make([]byte, size))
 			got <- err
 		}()
 		select {
@@ -86,16 +104,29 @@ func TestADeadlineThatWasMovedDoesNotEndARead(t *testing.T) {
 
 func TestAReadUnderWayIsBrokenOff(t *testing.T) {
 	t.Parallel()
+	for _, size := range sizes {
+		for _, after := range []time.Duration{0, time.Millisecond, 99 * time.Millisecond, 120 * time.Millisecond} { // before, in and after a watch
+			t.Run(fmt.Sprintf("%d bytes, after %s", size, after), func(t *testing.T) {
+				t.Parallel()
+				breakOff(t, size, after)
+			})
+		}
+	}
+}
+
+func breakOff(t *testing.T, size int, after time.Duration) {
+	t.Helper()
 	ours, theirs := lazyPair(t)
-	for range 50 {
+	for range 10 {
 		if err := ours.SetReadDeadline(time.Time{}); err != nil {
 			t.Fatal(err)
 		}
 		got := make(chan error, 1)
 		go func() {
-			_, err := ours.Read(make([]byte, 1))
+			_, err := ours.Read(make([]byte, size))
 			got <- err
 		}()
+		time.Sleep(after)
 		if err := ours.SetReadDeadline(past); err != nil {
 			t.Fatal(err)
 		}
@@ -109,7 +140,7 @@ func TestAReadUnderWayIsBrokenOff(t *testing.T) {
 	if _, err := theirs.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ours.Read(make([]byte, 1)); err != nil {
+	if _, err := ours.Read(make([]byte, size)); err != nil {
 		t.Errorf("read after that: %v", err)
 	}
 }
@@ -170,5 +201,53 @@ func TestASilentClientIsCutOff(t *testing.T) {
 			t.Errorf("after %d requests and half of another the server still waits", requests)
 		}
 		_ = conn.Close()
+	}
+}
+
+// A server notices that a client has gone while its request is served, and answers
+// requests that were sent before they were asked for.
+func TestClientsAreWatchedWhileTheyAreServed(t *testing.T) {
+	t.Parallel()
+	l := listenLazily(t)
+	gone := make(chan error, 1)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/wait":
+			select {
+			case <-r.Context().Done():
+			case <-time.After(5 * time.Second):
+			}
+			gone <- r.Context().Err()
+		case "/slow":
+			time.Sleep(150 * time.Millisecond)
+		}
+		_, _ = io.WriteString(w, r.URL.Path)
+	}), ReadHeaderTimeout: time.Minute}
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(func() { _ = server.Close() })
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	paths := []string{"/quick", "/slow", "/slow", "/quick", "/slow"}
+	for _, path := range append(paths, "/wait") {
+		if _, err := io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := bufio.NewReader(conn)
+	for i, path := range paths {
+		answer, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatalf("answer %d: %v", i, err)
+		}
+		if body, err := io.ReadAll(answer.Body); err != nil || string(body) != path {
+			t.Errorf("answer %d: %q, %v, want %q", i, body, err, path)
+		}
+	}
+	_ = conn.Close()
+	if err := <-gone; err == nil {
+		t.Error("a client that has gone was not noticed")
 	}
 }
