@@ -4,16 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/tvzero/tokenvault/webhook-sdk/wire"
 )
 
-// ReleaseEncoded is Release of what Encode wrote, as JSON, without decoding what only
-// passes through: metadata is copied as it stands. Its error is ErrEncoding or a
-// *wire.Error.
-func ReleaseEncoded(ctx context.Context, text []byte, o ReleaseOptions) (json.RawMessage, error) {
+// AppendRelease appends to a slice, in JSON, what Release makes of what Encode wrote,
+// without decoding what only passes through: metadata is copied as it stands. Its error
+// is ErrEncoding or a *wire.Error.
+func AppendRelease(ctx context.Context, to, text []byte, o ReleaseOptions) ([]byte, error) {
 	e, err := readEncoded(text)
 	if err != nil {
 		return nil, err
@@ -27,13 +28,18 @@ func ReleaseEncoded(ctx context.Context, text []byte, o ReleaseOptions) (json.Ra
 		if err != nil {
 			return nil, err
 		}
-		return json.Marshal(out)
+		answer, err := json.Marshal(out)
+		if err != nil {
+			return nil, err
+		}
+		defer clear(answer)
+		return append(to, answer...), nil
 	}
 	meta := e.meta
 	if len(meta) < 2 || meta[0] != '{' || meta[len(meta)-1] != '}' {
 		return nil, ErrEncoding
 	}
-	out := append(make([]byte, 0, len(text)+len(o.Service)+64), meta[:len(meta)-1]...)
+	out := append(slices.Grow(to, len(text)+len(o.Service)+64), meta[:len(meta)-1]...)
 	if len(meta) > 2 {
 		out = append(out, ',')
 	}

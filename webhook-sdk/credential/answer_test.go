@@ -35,7 +35,7 @@ func TestReleasingTheEncodingIsReleasing(t *testing.T) {
 					t.Fatal(err)
 				}
 				want := decoded(t, released)
-				body, err := credential.ReleaseEncoded(t.Context(), text, o)
+				body, err := credential.AppendRelease(t.Context(), nil, text, o)
 				var got map[string]any
 				if err != nil || json.Unmarshal(body, &got) != nil || !reflect.DeepEqual(got, want) {
 					t.Errorf("owner %t: got %s, %v, want %v", owner, body, err, want)
@@ -43,7 +43,7 @@ func TestReleasingTheEncodingIsReleasing(t *testing.T) {
 			}
 		})
 	}
-	if body, err := credential.ReleaseEncoded(t.Context(), []byte("\x02"), credential.ReleaseOptions{}); !errors.Is(err, credential.ErrEncoding) || body != nil {
+	if body, err := credential.AppendRelease(t.Context(), nil, []byte("\x02"), credential.ReleaseOptions{}); !errors.Is(err, credential.ErrEncoding) || body != nil {
 		t.Errorf("of another version: got %s, %v, want ErrEncoding", body, err)
 	}
 }

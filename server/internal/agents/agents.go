@@ -67,9 +67,9 @@ type Platform interface {
 	Withdraw(ctx context.Context, accountID, tokenID, agentGrantID uuid.UUID) error
 	// Settle gives new keys to what somebody lost, as far as h opens it.
 	Settle(ctx context.Context, h *custody.Holder) error
-	// ReleaseTo opens a credential with an agent's own key; waited: it was refreshed
-	// first, or so it was tried.
-	ReleaseTo(ctx context.Context, p grants.Principal, tokenID uuid.UUID, policy models.RefreshPolicy) (answer json.RawMessage, waited bool, err error)
+	// ReleaseTo opens a credential with an agent's own key, and appends it to room;
+	// waited: it was refreshed first, or so it was tried.
+	ReleaseTo(ctx context.Context, p grants.Principal, tokenID uuid.UUID, policy models.RefreshPolicy, room []byte) (answer json.RawMessage, waited bool, err error)
 }
 
 // Vaults knows the account's tokens and where they are kept.

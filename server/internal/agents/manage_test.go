@@ -348,7 +348,7 @@ func TestOfRotationsAtOnceOneKeyIsGoodAfterwards(t *testing.T) {
 		wg.Wait()
 		good := 0
 		for _, key := range slices.Concat(keys, []string{old}) {
-			r, err := w.Release(t.Context(), key, client, "github")
+			r, err := w.Release(t.Context(), key, client, "github", nil)
 			if err == nil && r.Location != "" {
 				good++
 			} else if fault.CodeOf(err) != fault.InvalidKey {

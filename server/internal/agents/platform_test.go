@@ -110,7 +110,7 @@ func (w sealed) tokenID(service string) uuid.UUID {
 
 func (w sealed) releases(key, service string) {
 	w.t.Helper()
-	got, err := w.Release(w.t.Context(), key, client, service)
+	got, err := w.Release(w.t.Context(), key, client, service, nil)
 	var answer struct{ AccessToken string }
 	if err != nil || json.Unmarshal(got.Credential, &answer) != nil || answer.AccessToken != "secret of "+service {
 		w.t.Errorf("%s: got %s, %v", service, got.Credential, err)
@@ -224,7 +224,7 @@ func TestAKeyIsReplacedThoughOneOfTheCredentialsIsDamaged(t *testing.T) {
 			t.Errorf("lost %q, want the damaged one", rotated.Lost)
 		}
 		w.releases(rotated.Key.Reveal(), "gitlab")
-		if _, err := w.Release(t.Context(), old, client, "gitlab"); fault.CodeOf(err) != fault.InvalidKey {
+		if _, err := w.Release(t.Context(), old, client, "gitlab", nil); fault.CodeOf(err) != fault.InvalidKey {
 			t.Errorf("the old key: got %v", err)
 		}
 	})
@@ -292,7 +292,7 @@ func TestAgentsAreServedWhileTheKeyThatGrantedThemIsReplaced(t *testing.T) {
 					for range 3 {
 						for _, name := range names {
 							// One that read its wrap just before the pair changed may be refused, once.
-							if _, err := w.Release(t.Context(), token, client, name); err != nil && !errors.Is(err, custody.ErrOpen) {
+							if _, err := w.Release(t.Context(), token, client, name, nil); err != nil && !errors.Is(err, custody.ErrOpen) {
 								t.Errorf("release of %s: %v", name, err)
 							}
 						}

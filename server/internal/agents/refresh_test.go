@@ -24,8 +24,8 @@ type refreshing struct {
 	during func(policy models.RefreshPolicy)
 }
 
-func (r *refreshing) ReleaseTo(ctx context.Context, p grants.Principal, id uuid.UUID, policy models.RefreshPolicy) (json.RawMessage, bool, error) {
-	answer, _, err := r.Service.ReleaseTo(ctx, p, id, policy)
+func (r *refreshing) ReleaseTo(ctx context.Context, p grants.Principal, id uuid.UUID, policy models.RefreshPolicy, room []byte) (json.RawMessage, bool, error) {
+	answer, _, err := r.Service.ReleaseTo(ctx, p, id, policy, room)
 	r.during(policy)
 	return answer, true, err
 }
@@ -70,7 +70,7 @@ func TestAReleaseThatWaitedForARefreshIsDecidedAgain(t *testing.T) {
 				w.put("github")
 				id, key := w.agent("ci", "github")
 				slow.during = func(models.RefreshPolicy) { w.check(tt.do(w, id)) }
-				got, err := w.Release(t.Context(), key, client, "github")
+				got, err := w.Release(t.Context(), key, client, "github", nil)
 				if code := fault.CodeOf(err); code != tt.want || (got.Credential == nil) != (tt.want != "") {
 					t.Errorf("got %s, %v, want %q", got.Credential, err, tt.want)
 				}

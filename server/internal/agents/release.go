@@ -19,8 +19,9 @@ import (
 
 // Release decides whether the agent whose key this is may have a credential,
 // records the decision, and, if it may, opens it or says where to fetch it. It returns only
-// when the record is durable; without a record there is no release.
-func (s *Service) Release(ctx context.Context, key string, c audit.Client, service string) (Released, error) {
+// when the record is durable; without a record there is no release. A credential is
+// appended to room, which may be nil, and which the caller clears, also after an error.
+func (s *Service) Release(ctx context.Context, key string, c audit.Client, service string, room []byte) (Released, error) {
 	r := request{service: service}
 	before := s.deps.Gate.Mark()
 	refused, err := s.decide(ctx, key, &r)
@@ -34,12 +35,12 @@ func (s *Service) Release(ctx context.Context, key string, c audit.Client, servi
 	// been told that it holds. So unless nothing at all has changed, the decision is
 	// made again.
 	if s.deps.Gate.Unchanged(before) {
-		return s.hand(ctx, key, &r, c)
+		return s.hand(ctx, key, &r, c, room)
 	}
 	if err := s.decideAgain(ctx, key, &r, c); err != nil {
 		return Released{}, err
 	}
-	return s.hand(ctx, key, &r, c)
+	return s.hand(ctx, key, &r, c, room)
 }
 
 // decideAgain makes a decision anew that has been recorded as a release.
@@ -57,12 +58,12 @@ func (s *Service) decideAgain(ctx context.Context, key string, r *request, c aud
 // hand gives the agent what was decided and recorded: the credential, opened with
 // its own key, or the way to the webhook. That it cannot is on record as well. When it
 // had to wait for a refresh, the owner may have revoked or locked meanwhile.
-func (s *Service) hand(ctx context.Context, key string, r *request, c audit.Client) (Released, error) {
+func (s *Service) hand(ctx context.Context, key string, r *request, c audit.Client, room []byte) (Released, error) {
 	if !r.granted.Platform {
 		return s.redirect(r)
 	}
 	tokenID := r.granted.Grant.TokenID
-	credential, waited, err := s.deps.Platform.ReleaseTo(ctx, r.principal, tokenID, r.granted.Grant.RefreshPolicy)
+	credential, waited, err := s.deps.Platform.ReleaseTo(ctx, r.principal, tokenID, r.granted.Grant.RefreshPolicy, room)
 	if err != nil {
 		return Released{}, cmp.Or(s.record(ctx, r, c, err), err)
 	}

@@ -140,7 +140,7 @@ func TestWithoutARecordThereIsNoRelease(t *testing.T) {
 		events := len(w.events())
 		w.audit.set(true)
 		for _, service := range []string{"github", "not-granted"} {
-			r, err := w.Release(t.Context(), key, client, service)
+			r, err := w.Release(t.Context(), key, client, service, nil)
 			mustBe(t, service, err, fault.Unavailable)
 			if r.Location != "" {
 				t.Errorf("%s: released without a record", service)
@@ -154,7 +154,7 @@ func TestWithoutARecordThereIsNoRelease(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		r, err := w.Release(t.Context(), key, client, "github")
+		r, err := w.Release(t.Context(), key, client, "github", nil)
 		mustBe(t, "with the database closed", err, fault.Unavailable)
 		if r.Location != "" {
 			t.Error("released with the database closed")
@@ -168,7 +168,7 @@ func TestWithoutRandomnessThereIsNoTicket(t *testing.T) {
 		w := newWorld(t, s)
 		_, key := w.agent("ci", "github")
 		w.deps.Random = bytes.NewReader(make([]byte, 15))
-		r, err := agents.New(w.deps).Release(t.Context(), key, client, "github")
+		r, err := agents.New(w.deps).Release(t.Context(), key, client, "github", nil)
 		if !errors.Is(err, io.ErrUnexpectedEOF) || r.Location != "" {
 			t.Errorf("got %q, %v; want the reader's error", r.Location, err)
 		}
@@ -199,7 +199,7 @@ func TestOnlyAnAgentsOwnGoodKeyReleases(t *testing.T) {
 		events := len(w.events())
 		for _, name := range []string{"", " ", "-x", "bulk", "audit-log", "a/b", "a\x00", "ü", "a\nb", strings.Repeat("a", 129)} {
 			w.refused("a bad name", key, name, fault.InvalidRequest)
-			_, err := w.Release(t.Context(), key, client, name)
+			_, err := w.Release(t.Context(), key, client, name, nil)
 			if f := fault.From(err); f.Field != "service" {
 				t.Errorf("%q: the field is %q, want service", name, f.Field)
 			}
@@ -390,7 +390,7 @@ func TestAnAgentThatIsDeletedMeanwhileIsAnsweredAsWithABadKey(t *testing.T) {
 		w := newWorld(t, s)
 		w.deps.Grants = anyKey{}
 		service := agents.New(w.deps)
-		_, release := service.Release(t.Context(), "k", client, "github")
+		_, release := service.Release(t.Context(), "k", client, "github", nil)
 		_, granted := service.Granted(t.Context(), "k")
 		_, whoami := service.Whoami(t.Context(), "k")
 		for _, err := range []error{release, granted, whoami} {
@@ -420,7 +420,7 @@ func TestInParallelNothingIsReleasedAfterItsRevocation(t *testing.T) {
 				for round := range 60 {
 					i := round % n
 					before := revoked[i].Load()
-					r, err := w.Release(t.Context(), key, client, services[i])
+					r, err := w.Release(t.Context(), key, client, services[i], nil)
 					switch {
 					case err == nil && before:
 						t.Errorf("%s was released after its revocation: %t", services[i], r.Location != "")
@@ -496,7 +496,7 @@ func BenchmarkRelease(b *testing.B) {
 	})
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := s.Release(b.Context(), "k", client, "github"); err != nil {
+		if _, err := s.Release(b.Context(), "k", client, "github", nil); err != nil {
 			b.Fatal(err)
 		}
 	}

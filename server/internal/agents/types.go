@@ -61,7 +61,7 @@ const TicketLife = wire.AgentTicketLife
 // Either is a secret, the former for as long as its ticket lives.
 type Released struct {
 	Location   string          // in webhook mode: the webhook's URL with a single-use ticket
-	Credential json.RawMessage // in platform mode
+	Credential json.RawMessage // in platform mode: in the caller's room, if it fits
 }
 
 // GrantView is what an agent is told about one of its credential grants.

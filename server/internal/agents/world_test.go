@@ -105,7 +105,7 @@ func (n noPlatform) Entrust(context.Context, *custody.Holder, uuid.UUID, *models
 }
 func (noPlatform) Withdraw(context.Context, uuid.UUID, uuid.UUID, uuid.UUID) error { return nil }
 func (noPlatform) Settle(context.Context, *custody.Holder) error                   { return nil }
-func (n noPlatform) ReleaseTo(context.Context, grants.Principal, uuid.UUID, models.RefreshPolicy) (json.RawMessage, bool, error) {
+func (n noPlatform) ReleaseTo(context.Context, grants.Principal, uuid.UUID, models.RefreshPolicy, []byte) (json.RawMessage, bool, error) {
 	n.t.Error("a webhook's token was asked of the platform")
 	return nil, false, nil
 }
@@ -267,7 +267,7 @@ func (w *world) grant(id uuid.UUID, service string) models.CredentialGrant {
 // released demands a release, and returns its ticket.
 func (w *world) released(key, service string) wire.Ticket {
 	w.t.Helper()
-	r, err := w.Release(w.t.Context(), key, client, service)
+	r, err := w.Release(w.t.Context(), key, client, service, nil)
 	if err != nil {
 		w.t.Fatalf("Release(%q): %v", service, err)
 	}
@@ -292,7 +292,7 @@ func (w *world) ticket(location string) wire.Ticket {
 // refused demands a refusal, on record, and without a ticket.
 func (w *world) refused(what, key, service string, code fault.Code) {
 	w.t.Helper()
-	r, err := w.Release(w.t.Context(), key, client, service)
+	r, err := w.Release(w.t.Context(), key, client, service, nil)
 	if fault.CodeOf(err) != code || r.Location != "" {
 		w.t.Fatalf("%s: got %q, %v; want %s", what, r.Location, err, code)
 	}

@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -88,7 +89,7 @@ type CredentialGrants interface {
 
 // Releases answers agents.
 type Releases interface {
-	Release(ctx context.Context, key string, client audit.Client, service string) (agents.Released, error)
+	Release(ctx context.Context, key string, client audit.Client, service string, room []byte) (agents.Released, error)
 	Granted(ctx context.Context, key string) ([]agents.GrantView, error)
 	Whoami(ctx context.Context, key string) (agents.Identity, error)
 }
@@ -185,10 +186,15 @@ type Deps struct {
 }
 
 // API is the JSON door. Safe for concurrent use.
-type API struct{ deps Deps }
+type API struct {
+	deps  Deps
+	rooms sync.Pool // of *[]byte: cleared room for released credentials
+}
 
 // New makes the door.
-func New(d Deps) *API { return &API{deps: d} }
+func New(d Deps) *API {
+	return &API{deps: d, rooms: sync.Pool{New: func() any { room := make([]byte, 0, roomForCredential); return &room }}}
+}
 
 // Quiet lists the route templates whose successes the access log need not show:
 // probes of the process, and releases, which the audit record holds.

@@ -19,7 +19,7 @@ import (
 // releases answers at once, so that the door alone is measured.
 type releases struct{ api.Releases }
 
-func (releases) Release(context.Context, string, audit.Client, string) (agents.Released, error) {
+func (releases) Release(context.Context, string, audit.Client, string, []byte) (agents.Released, error) {
 	return agents.Released{Location: location}, nil
 }
 

@@ -51,6 +51,9 @@ type services struct {
 	mu       sync.Mutex
 	calls    []string
 	released json.RawMessage // the last credential
+	kept     string          // in it
+	room     []byte          // for it, the whole of it
+	late     error           // refuses once the credential is in its room
 	err      error           // of every method but Authenticate
 
 	scopes   []string // of the API key
@@ -315,12 +318,16 @@ func (s *services) Revoke(_ context.Context, _ grants.Principal, _ audit.Client,
 
 const location = "https://hook.example/v1/credential?ticket=t.t&service=github"
 
-func (s *services) Release(_ context.Context, key string, client audit.Client, service string) (agents.Released, error) {
+func (s *services) Release(_ context.Context, key string, client audit.Client, service string, room []byte) (agents.Released, error) {
 	if key != s.agentKey.Reveal() {
 		return agents.Released{}, badKey()
 	}
 	if s.status.Mode == models.ModePlatform {
-		s.released = json.RawMessage(`{"serviceName":"` + service + `","tokenType":"PlainText","accessToken":"s3cret"}`)
+		s.room = room[:cap(room)]
+		s.released = append(room, `{"serviceName":"`+service+`","tokenType":"PlainText","accessToken":"`+s.kept+`"}`...)
+		if s.late != nil {
+			return agents.Released{}, s.late
+		}
 		return agents.Released{Credential: s.released}, s.called("Release %s %s", service, client.Address)
 	}
 	return agents.Released{Location: location}, s.called("Release %s %s", service, client.Address)

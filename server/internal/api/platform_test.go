@@ -31,6 +31,7 @@ func platformDoor(t *testing.T) *door {
 func TestAReleaseInPlatformModeIsTheCredentialThatNothingKeeps(t *testing.T) {
 	t.Parallel()
 	d := platformDoor(t)
+	d.kept = "s3cret"
 	got := d.call(t, "GET", "/api/agents/credentials?service=github", "", d.agent()...)
 	if want := `{"serviceName":"github","tokenType":"PlainText","accessToken":"s3cret"}`; got.status != 200 || got.body != want {
 		t.Errorf("got %d %s, want 200 %s", got.status, got.body, want)
@@ -41,8 +42,36 @@ func TestAReleaseInPlatformModeIsTheCredentialThatNothingKeeps(t *testing.T) {
 	if policy := "default-src 'none'; frame-ancestors 'none'"; got.header.Get("Content-Security-Policy") != policy || got.header.Get("Content-Type") != "application/json" {
 		t.Errorf("headers %v, want JSON under %s", got.header, policy)
 	}
-	if i := slices.IndexFunc(d.released, func(c byte) bool { return c != 0 }); i >= 0 || len(d.released) == 0 {
-		t.Errorf("the credential that was answered is still in memory: %q", d.released)
+}
+
+// A credential is gone from memory when its request is over: with room enough, without,
+// and when it was opened in vain.
+func TestAReleasedCredentialIsCleared(t *testing.T) {
+	t.Parallel()
+	refused := fault.New(fault.NoGrant, "Revoked meanwhile.")
+	for name, tt := range map[string]struct {
+		secret string
+		late   error
+		status int
+	}{
+		"in its room": {"s3cret", nil, http.StatusOK},
+		"beyond it":   {strings.Repeat("s3cret", 1000), nil, http.StatusOK},
+		"refused":     {"s3cret", refused, http.StatusForbidden},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := platformDoor(t)
+			d.kept, d.late = tt.secret, tt.late
+			got := d.call(t, "GET", "/api/agents/credentials?service=github", "", d.agent()...)
+			if got.status != tt.status || strings.Contains(got.body, tt.secret) != (tt.late == nil) {
+				t.Errorf("got %d %s, want %d", got.status, got.body, tt.status)
+			}
+			for what, memory := range map[string][]byte{"the answer": d.released, "its room": d.room} {
+				if i := slices.IndexFunc(memory, func(c byte) bool { return c != 0 }); i >= 0 || len(memory) == 0 {
+					t.Errorf("%s has %q in it", what, memory[max(0, i):min(len(memory), i+20)])
+				}
+			}
+		})
 	}
 }
 

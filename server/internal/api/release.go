@@ -13,6 +13,10 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/web"
 )
 
+// roomForCredential is how long a released credential may be without an allocation, in
+// bytes of JSON.
+const roomForCredential = 4 << 10
+
 // release sends an agent to its credential or, in platform mode, answers with
 // it; without a service it lists what was granted. In webhook mode the answer is an
 // address with a single-use ticket. The engine has set Cache-Control and
@@ -32,13 +36,16 @@ func (a *API) release(c *gin.Context) error {
 	if err := web.CheckText("service", service, maxService); err != nil {
 		return err
 	}
-	released, err := a.deps.Releases.Release(c.Request.Context(), key, client(c), service)
+	room := a.rooms.Get().(*[]byte) //nolint:errcheck // nothing else is put there
+	defer a.rooms.Put(room)
+	defer clear((*room)[:cap(*room)])
+	released, err := a.deps.Releases.Release(c.Request.Context(), key, client(c), service, *room)
 	if err != nil {
 		return err
 	}
 	if released.Credential != nil {
 		web.WriteBody(c, http.StatusOK, released.Credential)
-		clear(released.Credential) // what was written is net/http's now
+		clear(released.Credential) // it may have outgrown the room; what was written is net/http's now
 		return nil
 	}
 	c.Writer.Header()["Location"] = []string{released.Location}

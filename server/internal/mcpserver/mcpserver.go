@@ -31,7 +31,7 @@ const maxBody = 64 << 10
 
 // Releases gives agents what they were granted, and tells them who they are.
 type Releases interface {
-	Release(ctx context.Context, key string, c audit.Client, service string) (agents.Released, error)
+	Release(ctx context.Context, key string, c audit.Client, service string, room []byte) (agents.Released, error)
 	Granted(ctx context.Context, key string) ([]agents.GrantView, error)
 	Whoami(ctx context.Context, key string) (agents.Identity, error)
 }

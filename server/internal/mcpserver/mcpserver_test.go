@@ -40,7 +40,7 @@ type releases struct {
 	panics   bool
 }
 
-func (r *releases) Release(_ context.Context, key string, c audit.Client, service string) (agents.Released, error) {
+func (r *releases) Release(_ context.Context, key string, c audit.Client, service string, _ []byte) (agents.Released, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.asked, r.clients = append(r.asked, key+" "+service), append(r.clients, c)

@@ -106,7 +106,7 @@ func (d *Door) get(ctx context.Context, who caller, service string) (any, error)
 	if err := web.CheckText("service", service, maxService); err != nil {
 		return nil, err
 	}
-	released, err := d.deps.Releases.Release(ctx, who.key, who.client, service)
+	released, err := d.deps.Releases.Release(ctx, who.key, who.client, service, nil)
 	if err != nil {
 		return nil, err
 	}

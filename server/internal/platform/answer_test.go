@@ -17,7 +17,7 @@ func (w *world) ReleaseTo(ctx context.Context, p grants.Principal, tokenID uuid.
 }
 
 func releaseTo(ctx context.Context, s *platform.Service, p grants.Principal, tokenID uuid.UUID, policy models.RefreshPolicy) (map[string]any, error) {
-	body, _, err := s.ReleaseTo(ctx, p, tokenID, policy)
+	body, _, err := s.ReleaseTo(ctx, p, tokenID, policy, nil)
 	if err != nil || body == nil {
 		return nil, err
 	}

@@ -69,13 +69,13 @@ func (w *world) benchmarked() (agent, models.Token) {
 func benchmarkReleases(b *testing.B, s *platform.Service, a agent, token models.Token) {
 	b.Helper()
 	for range 2 { // keeps its key under its slot, and remembers the ciphertext
-		if _, _, err := s.ReleaseTo(b.Context(), a.Principal, token.ID, models.RefreshAuto); err != nil {
+		if _, _, err := s.ReleaseTo(b.Context(), a.Principal, token.ID, models.RefreshAuto, nil); err != nil {
 			b.Fatal(err)
 		}
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, err := s.ReleaseTo(b.Context(), a.Principal, token.ID, models.RefreshAuto); err != nil {
+		if _, _, err := s.ReleaseTo(b.Context(), a.Principal, token.ID, models.RefreshAuto, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -48,13 +48,13 @@ func (k *held) hold(ring *custody.Keyring, rows []models.CredentialKey) {
 
 // ReleaseTo opens a credential with an agent's own key, and returns what its webhook
 // would have answered, as JSON: the fields without the refresh token, a TOTP secret's current
-// code, a minted token of a raw credential. Whether the agent may have it, and that
-// this is on record, is the caller's business; that it can is here. A token that is due
+// code, a minted token of a raw credential. It is appended to room, which the caller clears, also after an
+// error. Whether the agent may have it, and that this is on record, is the caller's business; that it can is here. A token that is due
 // is refreshed first, unless policy forbids it. waited: for that, so that the caller's
 // decision may be out of date. NO_GRANT when nothing was wrapped to this key;
 // TOKEN_NOT_FOUND; VAULT_LOCKED; of a token that has expired, REFRESH_FAILED and
 // REAUTHORIZATION_REQUIRED.
-func (s *Service) ReleaseTo(ctx context.Context, p grants.Principal, tokenID uuid.UUID, policy models.RefreshPolicy) (answer json.RawMessage, waited bool, err error) {
+func (s *Service) ReleaseTo(ctx context.Context, p grants.Principal, tokenID uuid.UUID, policy models.RefreshPolicy, room []byte) (answer json.RawMessage, waited bool, err error) {
 	if p.Kind != models.GrantAgentKey {
 		return nil, false, fault.New(fault.ScopeDenied, "Only an agent's key is given credentials here.")
 	}
@@ -71,15 +71,15 @@ func (s *Service) ReleaseTo(ctx context.Context, p grants.Principal, tokenID uui
 		}
 	}
 	if !known.near.IsZero() && !s.deps.Now().Before(known.near) {
-		return s.releaseNear(ctx, h, known, key, &reader{principal: p, never: policy == models.RefreshNever})
+		return s.releaseNear(ctx, h, known, key, &reader{principal: p, never: policy == models.RefreshNever}, room)
 	}
-	answer, err = s.openHeld(ctx, h, known)
+	answer, err = s.openHeld(ctx, h, known, room)
 	if code := fault.CodeOf(err); code == fault.Internal || code == fault.NoGrant {
 		// It does not open: what was read may have been replaced a moment ago.
 		if known, err = s.loadHeld(ctx, p.AccountID, key); err != nil {
 			return nil, false, err
 		}
-		answer, err = s.openHeld(ctx, h, known)
+		answer, err = s.openHeld(ctx, h, known, room)
 	}
 	return answer, false, err
 }
@@ -128,17 +128,17 @@ func unavailable(err error) error {
 	return fault.Wrap(err, fault.Unavailable, "The database cannot be reached at the moment. Try again shortly.")
 }
 
-// openHeld opens a credential for an agent.
-func (s *Service) openHeld(ctx context.Context, h *custody.Holder, k *held) (json.RawMessage, error) {
-	room := s.rooms.Get().(*[]byte) //nolint:errcheck // nothing else is put there
-	defer s.rooms.Put(room)
-	cek, row, secret, err := s.recall(ctx, h, k, *room)
+// openHeld opens a credential for an agent. The answer is appended to room.
+func (s *Service) openHeld(ctx context.Context, h *custody.Holder, k *held, room []byte) (json.RawMessage, error) {
+	own := s.rooms.Get().(*[]byte) //nolint:errcheck // nothing else is put there
+	defer s.rooms.Put(own)
+	cek, row, secret, err := s.recall(ctx, h, k, *own)
 	if err != nil {
 		return nil, err
 	}
 	defer cek.Clear()
 	defer clear(secret)
-	return s.answerAgent(ctx, h, &k.token, cek, row, secret)
+	return s.answerAgent(ctx, h, &k.token, cek, row, secret, room)
 }
 
 // roomForSecret is how long a secret may be to be opened without an allocation, in bytes.
@@ -170,10 +170,10 @@ func (s *Service) recall(ctx context.Context, h *custody.Holder, k *held, room [
 	return cek, &key.row, secret, nil
 }
 
-// answerAgent is the answer to an agent that has opened a credential, whose key it
-// then keeps under its slot.
-func (s *Service) answerAgent(ctx context.Context, h *custody.Holder, t *models.Token, cek custody.CEK, row *models.CredentialKey, secret []byte) (json.RawMessage, error) {
-	answer, err := credential.ReleaseEncoded(ctx, secret, s.toAgent(t))
+// answerAgent appends to room the answer to an agent that has opened a credential, whose
+// key it then keeps under its slot.
+func (s *Service) answerAgent(ctx context.Context, h *custody.Holder, t *models.Token, cek custody.CEK, row *models.CredentialKey, secret, room []byte) (json.RawMessage, error) {
+	answer, err := credential.AppendRelease(ctx, room, secret, s.toAgent(t))
 	if err != nil {
 		return nil, refusedRelease(err)
 	}

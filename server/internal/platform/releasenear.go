@@ -10,7 +10,7 @@ import (
 
 // releaseNear is ReleaseTo of what may be due for a refresh: the ciphertext says
 // whether it is.
-func (s *Service) releaseNear(ctx context.Context, h *custody.Holder, known *held, key agentCredential, by *reader) (answer json.RawMessage, waited bool, err error) {
+func (s *Service) releaseNear(ctx context.Context, h *custody.Holder, known *held, key agentCredential, by *reader, room []byte) (answer json.RawMessage, waited bool, err error) {
 	l, err := s.lookAsAgent(ctx, h, known)
 	if err == nil {
 		if due, _ := freshness(l.credential, s.deps.Now()); due {
@@ -31,7 +31,7 @@ func (s *Service) releaseNear(ctx context.Context, h *custody.Holder, known *hel
 		}
 	}
 	defer l.clear()
-	answer, err = s.answerAgent(ctx, h, &l.token, l.cek, l.row, l.secret)
+	answer, err = s.answerAgent(ctx, h, &l.token, l.cek, l.row, l.secret, room)
 	return answer, by.waited, err
 }
 

@@ -81,7 +81,7 @@ func (m *mover) released(p grants.Principal, a models.Agent, service, want strin
 	t, err := m.platform.Token(m.t.Context(), m.again(), platform.Ref{Service: service})
 	m.must(err)
 	m.granted(a, t)
-	body, _, err := m.platform.ReleaseTo(m.t.Context(), p, t.ID, models.RefreshAuto)
+	body, _, err := m.platform.ReleaseTo(m.t.Context(), p, t.ID, models.RefreshAuto, nil)
 	var got map[string]any
 	if err == nil {
 		err = json.Unmarshal(body, &got)
