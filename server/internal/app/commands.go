@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
-	"os"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -95,11 +94,6 @@ func helpWithEnvironment(options kong.HelpOptions, ctx *kong.Context) error {
 	return err
 }
 
-// gcPercent is the growth of the heap between two collections. What lives long is
-// small here (what replicas remember), and each request leaves a few kilobytes
-// behind: at Go's default of 100 collecting took a tenth of the time of a release.
-const gcPercent = 300
-
 type serveCommand struct {
 	config.Flags
 }
@@ -112,9 +106,7 @@ func (c *serveCommand) Run(in *invocation) error {
 	if err := harden(); err != nil {
 		return err
 	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
+	manageMemory(in.ctx)
 	logger := newLogger(in.stderr, slog.LevelInfo)
 	server, err := New(in.ctx, checked, logger)
 	if err != nil {

@@ -20,3 +20,15 @@ const DrainTime = drainTime
 
 // MetricsAddress is where metrics are served.
 func (a *App) MetricsAddress() string { return a.metrics.Addr().String() }
+
+// Rest decides when memory is given back.
+type Rest = rest
+
+// What rest counts by.
+const (
+	RestQuiet = restQuiet
+	RestWorth = restWorth
+)
+
+// Due is due.
+func (r *rest) Due(total uint64) bool { return r.due(total) }
