@@ -19,7 +19,7 @@ import (
 
 // load drives a server over n connections with one request in flight on each,
 // and returns answered requests a second. next returns the bytes of the next
-// request of a connection. Every answer must have the status wanted: a fast
+// request of a connection. The clock runs from when all are connected. Every answer must have the status wanted: a fast
 // refusal is no result. The generator is small on purpose, since it shares the
 // machine with what it measures.
 func load(ctx context.Context, server string, n int, d time.Duration, status int, next func(worker, i int) []byte) (float64, error) {
@@ -30,11 +30,13 @@ func load(ctx context.Context, server string, n int, d time.Duration, status int
 	var answered atomic.Int64
 	var stop atomic.Bool
 	errs := make(chan error, n)
-	var workers sync.WaitGroup
-	begin := time.Now()
+	var workers, connecting sync.WaitGroup
+	connecting.Add(n)
+	begin := make(chan struct{})
 	for worker := range n {
 		workers.Go(func() {
 			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
+			connecting.Done()
 			if err != nil {
 				errs <- err
 				return
@@ -43,6 +45,7 @@ func load(ctx context.Context, server string, n int, d time.Duration, status int
 			reader := bufio.NewReaderSize(conn, 8<<10)
 			done := int64(0)
 			defer func() { answered.Add(done) }()
+			<-begin
 			for i := 0; !stop.Load(); i++ {
 				if _, err := conn.Write(next(worker, i)); err != nil {
 					errs <- err
@@ -60,6 +63,9 @@ func load(ctx context.Context, server string, n int, d time.Duration, status int
 			}
 		})
 	}
+	connecting.Wait()
+	began := time.Now()
+	close(begin)
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	var failure error
@@ -71,7 +77,7 @@ func load(ctx context.Context, server string, n int, d time.Duration, status int
 	}
 	stop.Store(true)
 	workers.Wait()
-	elapsed := time.Since(begin)
+	elapsed := time.Since(began)
 	return float64(answered.Load()) / elapsed.Seconds(), failure
 }
 
@@ -138,38 +144,56 @@ const (
 	disturbedRounds = 5
 )
 
-// compare interleaves runs of both sides and prints the ratio of their medians
-// with the spread of the ratios of neighbouring runs. Rounds during which the host
-// gave time to others are replaced by further ones; if there are too many of them,
-// the least disturbed ones count. What a run yielded decides nothing.
-func compare(ctx context.Context, s settings, what string, target float64, bare, ours func(context.Context, time.Duration) (float64, error)) error {
-	for _, side := range []func(context.Context, time.Duration) (float64, error){bare, ours} {
+// slice is how long one side runs before it is the other's turn. What the host lets us
+// have changes within seconds, by half and more: both sides should meet the same.
+const slice = 500 * time.Millisecond
+
+// A measure makes requests for some time, and returns how many were answered a second.
+type measure func(context.Context, time.Duration) (float64, error)
+
+// compare interleaves runs of both sides, slice by slice, and prints the ratio of their
+// medians with the spread of the ratios of runs. Rounds during which the host gave time to
+// others are replaced by further ones; if there are too many of them, the least
+// disturbed ones count. What a run yielded decides nothing.
+func compare(ctx context.Context, s settings, what string, target float64, bare, ours measure) error {
+	for _, side := range []measure{bare, ours} {
 		if _, err := side(ctx, s.warm); err != nil {
 			return err
 		}
 	}
 	var rounds []round
 	for quiet := 0; quiet < s.runs && len(rounds) < disturbedRounds*s.runs; {
-		var p round
-		var err error
-		total, stolen := processorTime()
-		if p.bare, err = bare(ctx, s.duration); err != nil {
-			return fmt.Errorf("bare: %w", err)
-		}
-		p.stolen = stolenSince(total, stolen)
-		total, stolen = processorTime()
-		if p.ours, err = ours(ctx, s.duration); err != nil {
+		r, err := interleave(ctx, s.duration, bare, ours)
+		if err != nil {
 			return err
 		}
-		p.stolen = max(p.stolen, stolenSince(total, stolen))
-		if p.stolen < disturbed {
+		if r.stolen < disturbed {
 			quiet++
 		}
-		rounds = append(rounds, p)
+		rounds = append(rounds, r)
 	}
 	slices.SortStableFunc(rounds, func(a, b round) int { return cmp.Compare(a.stolen, b.stolen) })
 	report(what, target, rounds[:s.runs], len(rounds))
 	return nil
+}
+
+// interleave is one round: each side runs for d.
+func interleave(ctx context.Context, d time.Duration, bare, ours measure) (round, error) {
+	var lost [2]usage
+	var answered [2]float64
+	for done := time.Duration(0); done < d; done += slice {
+		length := min(slice, d-done)
+		for i, side := range []measure{bare, ours} {
+			before := processorTime()
+			rate, err := side(ctx, length)
+			if err != nil {
+				return round{}, fmt.Errorf("%s: %w", [...]string{"bare", "ours"}[i], err)
+			}
+			lost[i] = lost[i].plus(processorTime().minus(before))
+			answered[i] += rate * length.Seconds()
+		}
+	}
+	return round{answered[0] / d.Seconds(), answered[1] / d.Seconds(), max(lost[0].stolenShare(), lost[1].stolenShare())}, nil
 }
 
 // A rung is a number of connections with the ratio that is wanted there.
@@ -185,11 +209,14 @@ func climb(ctx context.Context, s settings, what string, rungs []rung, requests 
 		if s.connections != 0 && s.connections != r.connections {
 			continue
 		}
-		side := func(p *process) func(context.Context, time.Duration) (float64, error) {
+		side := func(p *process) measure {
+			begun := 0
 			return func(ctx context.Context, d time.Duration) (float64, error) {
-				return load(ctx, p.url, r.connections, d, status, func(worker, i int) []byte {
-					return requests[(i*r.connections+worker)%len(requests)]
+				rate, err := load(ctx, p.url, r.connections, d, status, func(worker, i int) []byte {
+					return requests[(begun+i*r.connections+worker)%len(requests)]
 				})
+				begun += int(rate * d.Seconds())
+				return rate, err
 			}
 		}
 		if err := compare(ctx, s, fmt.Sprintf("%s, %d connections", what, r.connections), r.target, side(bare), side(ours)); err != nil {

@@ -76,10 +76,10 @@ func run(ctx context.Context, s settings, only string) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%s, %d CPUs, %s; %d runs of %s a side, interleaved; medians, with the least and the greatest.\n"+
+	fmt.Printf("%s, %d CPUs, %s; %d runs of %s a side, interleaved by %s; medians, with the least and the greatest.\n"+
 		"\"Stolen\" is processor time that the host of a virtual machine gave to others: rounds with %d %% of it or more are replaced by further ones,\n"+
 		"and where it goes on, the least disturbed ones count.\n\n",
-		runtime.Version(), runtime.NumCPU(), time.Now().Format(time.DateOnly), s.runs, s.duration, disturbed)
+		runtime.Version(), runtime.NumCPU(), time.Now().Format(time.DateOnly), s.runs, s.duration, slice, disturbed)
 
 	for _, part := range []struct {
 		name    string

@@ -75,7 +75,7 @@ func measureRefresh(ctx context.Context, s settings, b binaries) error {
 	time.Sleep(refreshWarm) // what fell due while they were read
 
 	var ours, theirs, alone, rate series
-	total, stolen := processorTime()
+	before := processorTime()
 	for range min(3, s.runs) {
 		o, p, n, err := window(ctx, server.command.Process.Pid, postmaster, hooks)
 		if err != nil {
@@ -93,7 +93,7 @@ func measureRefresh(ctx context.Context, s settings, b binaries) error {
 	}
 	fmt.Printf("%-44s %s of a core in the server, of which the calls by themselves are %s; besides them wanted %.0f %%. PostgreSQL %s. %.1f refreshes a second (%.1f–%.1f), %.1f would be all in an hour; %.0f %% stolen\n",
 		"refreshing on schedule", share(ours), share(alone), 100*refreshTarget, share(theirs), rate.median(), slices.Min(rate), slices.Max(rate),
-		float64(scheduledTokens)/scheduledWithin.Seconds(), stolenSince(total, stolen))
+		float64(scheduledTokens)/scheduledWithin.Seconds(), processorTime().minus(before).stolenShare())
 	return nil
 }
 
