@@ -70,25 +70,28 @@ func measureCredential(ctx context.Context, s settings, b binaries) error {
 
 // credentialSide drives a process over so many connections, for so many tokens
 // in turn.
-func credentialSide(spread, connections int, target func(int) string) func(*process) func(context.Context, time.Duration) (float64, error) {
-	return func(p *process) func(context.Context, time.Duration) (float64, error) {
-		return func(ctx context.Context, d time.Duration) (float64, error) {
+func credentialSide(spread, connections int, target func(int) string) func(*process) measure {
+	return func(p *process) measure {
+		begun := 0
+		return func(ctx context.Context, d time.Duration) (tally, error) {
 			// Tickets are single use and live a minute: sign more than can be spent
 			// before the clock starts, for both sides alike.
-			each := int(d.Seconds()*60_000)/connections + 1
+			each := int(d.Seconds()*60_000)/connections + 2
 			requests := make([][]byte, connections*each)
 			var signers sync.WaitGroup
 			for worker := range connections {
 				signers.Go(func() {
 					for i := range each {
-						requests[worker*each+i] = rawGet(p.url, target((worker*each+i)%spread))
+						requests[worker*each+i] = rawGet(p.url, target((begun+i*connections+worker)%spread))
 					}
 				})
 			}
 			signers.Wait()
-			return load(ctx, p.url, connections, d, http.StatusOK, func(worker, i int) []byte {
+			got, err := load(ctx, p.url, connections, d, http.StatusOK, func(worker, i int) []byte {
 				return requests[worker*each+min(i, each-1)]
 			})
+			begun += int(got.answered) + connections
+			return got, err
 		}
 	}
 }

@@ -17,15 +17,25 @@ import (
 	"time"
 )
 
-// load drives a server over n connections with one request in flight on each,
-// and returns answered requests a second. next returns the bytes of the next
-// request of a connection. The clock runs from when all are connected. Every answer must have the status wanted: a fast
+// A tally is how many requests were answered in how long.
+type tally struct {
+	answered int64
+	took     time.Duration
+}
+
+func (t tally) plus(u tally) tally { return tally{t.answered + u.answered, t.took + u.took} }
+
+func (t tally) rate() float64 { return float64(t.answered) / t.took.Seconds() }
+
+// load drives a server over n connections with one request in flight on each. next
+// returns the bytes of the next request of a connection: its first is answered before the
+// clock runs, so that what a connection costs is not measured. Every answer must have the status wanted: a fast
 // refusal is no result. The generator is small on purpose, since it shares the
 // machine with what it measures.
-func load(ctx context.Context, server string, n int, d time.Duration, status int, next func(worker, i int) []byte) (float64, error) {
+func load(ctx context.Context, server string, n int, d time.Duration, status int, next func(worker, i int) []byte) (tally, error) {
 	u, err := url.Parse(server)
 	if err != nil {
-		return 0, err
+		return tally{}, err
 	}
 	var answered atomic.Int64
 	var stop atomic.Bool
@@ -36,30 +46,25 @@ func load(ctx context.Context, server string, n int, d time.Duration, status int
 	for worker := range n {
 		workers.Go(func() {
 			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
-			connecting.Done()
 			if err != nil {
+				connecting.Done()
 				errs <- err
 				return
 			}
 			defer func() { _ = conn.Close() }()
 			reader := bufio.NewReaderSize(conn, 8<<10)
+			err = ask(conn, reader, next(worker, 0), status)
+			connecting.Done()
+			<-begin
 			done := int64(0)
 			defer func() { answered.Add(done) }()
-			<-begin
-			for i := 0; !stop.Load(); i++ {
-				if _, err := conn.Write(next(worker, i)); err != nil {
-					errs <- err
-					return
+			for i := 1; err == nil && !stop.Load(); i++ {
+				if err = ask(conn, reader, next(worker, i), status); err == nil {
+					done++
 				}
-				got, err := readAnswer(reader)
-				if err == nil && got != status {
-					err = fmt.Errorf("an answer had status %d, want %d", got, status)
-				}
-				if err != nil {
-					errs <- err
-					return
-				}
-				done++
+			}
+			if err != nil {
+				errs <- err
 			}
 		})
 	}
@@ -77,8 +82,25 @@ func load(ctx context.Context, server string, n int, d time.Duration, status int
 	}
 	stop.Store(true)
 	workers.Wait()
-	elapsed := time.Since(began)
-	return float64(answered.Load()) / elapsed.Seconds(), failure
+	got := tally{answered.Load(), time.Since(began)}
+	select {
+	case late := <-errs:
+		failure = cmp.Or(failure, late)
+	default:
+	}
+	return got, failure
+}
+
+// ask makes one request, and wants an answer with a status.
+func ask(conn net.Conn, reader *bufio.Reader, request []byte, status int) error {
+	if _, err := conn.Write(request); err != nil {
+		return err
+	}
+	got, err := readAnswer(reader)
+	if err == nil && got != status {
+		err = fmt.Errorf("an answer had status %d, want %d", got, status)
+	}
+	return err
 }
 
 var contentLength = []byte("Content-Length: ")
@@ -145,11 +167,12 @@ const (
 )
 
 // slice is how long one side runs before it is the other's turn. What the host lets us
-// have changes within seconds, by half and more: both sides should meet the same.
+// have changes within seconds, by half and more: both sides should meet the same. What a
+// server does by itself, and its database, falls to both sides alike, whoever's it is.
 const slice = 500 * time.Millisecond
 
-// A measure makes requests for some time, and returns how many were answered a second.
-type measure func(context.Context, time.Duration) (float64, error)
+// A measure makes requests for some time.
+type measure func(context.Context, time.Duration) (tally, error)
 
 // compare interleaves runs of both sides, slice by slice, and prints the ratio of their
 // medians with the spread of the ratios of runs. Rounds during which the host gave time to
@@ -177,23 +200,23 @@ func compare(ctx context.Context, s settings, what string, target float64, bare,
 	return nil
 }
 
-// interleave is one round: each side runs for d.
+// interleave is one round: each side runs for d, and each is as often the first.
 func interleave(ctx context.Context, d time.Duration, bare, ours measure) (round, error) {
+	sides := [2]measure{bare, ours}
 	var lost [2]usage
-	var answered [2]float64
-	for done := time.Duration(0); done < d; done += slice {
-		length := min(slice, d-done)
-		for i, side := range []measure{bare, ours} {
+	var got [2]tally
+	for n := 0; time.Duration(n)*slice < d; n++ {
+		for turn := range sides {
+			i := (n + turn) % 2
 			before := processorTime()
-			rate, err := side(ctx, length)
+			t, err := sides[i](ctx, min(slice, d-time.Duration(n)*slice))
 			if err != nil {
 				return round{}, fmt.Errorf("%s: %w", [...]string{"bare", "ours"}[i], err)
 			}
-			lost[i] = lost[i].plus(processorTime().minus(before))
-			answered[i] += rate * length.Seconds()
+			lost[i], got[i] = lost[i].plus(processorTime().minus(before)), got[i].plus(t)
 		}
 	}
-	return round{answered[0] / d.Seconds(), answered[1] / d.Seconds(), max(lost[0].stolenShare(), lost[1].stolenShare())}, nil
+	return round{got[0].rate(), got[1].rate(), max(lost[0].stolenShare(), lost[1].stolenShare())}, nil
 }
 
 // A rung is a number of connections with the ratio that is wanted there.
@@ -211,12 +234,12 @@ func climb(ctx context.Context, s settings, what string, rungs []rung, requests 
 		}
 		side := func(p *process) measure {
 			begun := 0
-			return func(ctx context.Context, d time.Duration) (float64, error) {
-				rate, err := load(ctx, p.url, r.connections, d, status, func(worker, i int) []byte {
+			return func(ctx context.Context, d time.Duration) (tally, error) {
+				got, err := load(ctx, p.url, r.connections, d, status, func(worker, i int) []byte {
 					return requests[(begun+i*r.connections+worker)%len(requests)]
 				})
-				begun += int(rate * d.Seconds())
-				return rate, err
+				begun += int(got.answered) + r.connections
+				return got, err
 			}
 		}
 		if err := compare(ctx, s, fmt.Sprintf("%s, %d connections", what, r.connections), r.target, side(bare), side(ours)); err != nil {

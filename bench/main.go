@@ -55,6 +55,10 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench: -connections: releases are measured at 16, 64 and 256 connections")
 		os.Exit(2)
 	}
+	if s.runs < 1 || s.duration <= 0 || s.warm <= 0 {
+		fmt.Fprintln(os.Stderr, "bench: -runs, -duration, -warm: want more than none")
+		os.Exit(2)
+	}
 	s.postgres = os.Getenv("TOKENVAULT_TEST_POSTGRES_URL")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()

@@ -1,6 +1,7 @@
 package agents_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"strings"
@@ -22,11 +23,13 @@ import (
 type refreshing struct {
 	*platform.Service
 	during func(policy models.RefreshPolicy)
+	answer json.RawMessage
 }
 
 func (r *refreshing) ReleaseTo(ctx context.Context, p grants.Principal, id uuid.UUID, policy models.RefreshPolicy, room []byte) (json.RawMessage, bool, error) {
 	answer, _, err := r.Service.ReleaseTo(ctx, p, id, policy, room)
 	r.during(policy)
+	r.answer = answer
 	return answer, true, err
 }
 
@@ -73,6 +76,9 @@ func TestAReleaseThatWaitedForARefreshIsDecidedAgain(t *testing.T) {
 				got, err := w.Release(t.Context(), key, client, "github", nil)
 				if code := fault.CodeOf(err); code != tt.want || (got.Credential == nil) != (tt.want != "") {
 					t.Errorf("got %s, %v, want %q", got.Credential, err, tt.want)
+				}
+				if kept := bytes.Trim(slow.answer, "\x00"); len(slow.answer) == 0 || (len(kept) == 0) != (tt.want != "") {
+					t.Errorf("the credential that was opened is %q in memory", kept)
 				}
 				if last := w.last(); tt.want != "" && tt.want != fault.InvalidKey && !strings.HasPrefix(last, "refusal "+string(tt.want)) {
 					t.Errorf("the last record is %q, want the refusal", last)

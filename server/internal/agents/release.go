@@ -69,9 +69,11 @@ func (s *Service) hand(ctx context.Context, key string, r *request, c audit.Clie
 	}
 	if waited {
 		if err := s.decideAgain(ctx, key, r, c); err != nil {
+			clear(credential)
 			return Released{}, err
 		}
 		if r.granted.Grant.TokenID != tokenID {
+			clear(credential)
 			err := fault.New(fault.Conflict, "Another token was granted under this name meanwhile. Ask again.")
 			return Released{}, cmp.Or(s.record(ctx, r, c, err), error(err))
 		}

@@ -188,7 +188,7 @@ type Deps struct {
 // API is the JSON door. Safe for concurrent use.
 type API struct {
 	deps  Deps
-	rooms sync.Pool // of *[]byte: cleared room for released credentials
+	rooms sync.Pool // of *[]byte: cleared room for released credentials, which net/http has copied (HTTP/1) when a write returns
 }
 
 // New makes the door.

@@ -28,6 +28,7 @@ type Rest = rest
 const (
 	RestQuiet = restQuiet
 	RestWorth = restWorth
+	RestPause = restPause
 )
 
 // Due is due.

@@ -18,15 +18,17 @@ const (
 	restPeriod = time.Second
 	restQuiet  = 1 << 20 // bytes allocated in a period, at most, when nothing happens
 	restWorth  = 8 << 20 // bytes allocated since memory was given back, at least, to do so again
+	restPause  = 30      // periods since then, at least: each time all that lives is looked through
 )
 
-// manageMemory sets when garbage is collected, unless GOGC does, and gives memory back to
-// the system when work is over, until ctx ends: the room of a password's hash alone is
-// 19 MiB, which would be held until the next collection.
+// manageMemory sets when garbage is collected, and gives memory back to the system when
+// work is over, until ctx ends: the room of a password's hash alone is 19 MiB, which would
+// be held until the next collection. Who sets GOGC decides for himself: then it does nothing.
 func manageMemory(ctx context.Context) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+	if os.Getenv("GOGC") != "" {
+		return
 	}
+	debug.SetGCPercent(gcPercent)
 	go func() {
 		ticker := time.NewTicker(restPeriod)
 		defer ticker.Stop()
@@ -47,15 +49,19 @@ func manageMemory(ctx context.Context) {
 }
 
 // A rest decides when memory is given back: in the first quiet period after work.
-type rest struct{ last, given uint64 }
+type rest struct {
+	last, given uint64 // bytes allocated until the last period, and when memory was given back
+	pause       int    // periods to come
+}
 
 // due takes the bytes that were allocated so far.
 func (r *rest) due(total uint64) bool {
 	quiet := total-r.last <= restQuiet
 	r.last = total
-	if !quiet || total-r.given < restWorth {
+	r.pause = max(0, r.pause-1)
+	if !quiet || r.pause > 0 || total-r.given < restWorth {
 		return false
 	}
-	r.given = total
+	r.given, r.pause = total, restPause
 	return true
 }

@@ -22,21 +22,26 @@ func TestMemoryIsGivenBackOnceWorkIsOver(t *testing.T) {
 		{app.RestQuiet, false, "a little work"},
 		{app.RestQuiet + 1, false, "more"},
 		{app.RestWorth, false, "much"},
-		{0, true, "quiet after that"},
+		{0, false, "quiet after that, too soon"},
 	} {
 		total += step.allocated
 		if got := r.Due(total); got != step.want {
 			t.Errorf("%d, %s: due is %t, want %t", i, step.what, got, step.want)
 		}
 	}
-	little := app.Rest{}
-	due := 0
-	for n := range uint64(20) { // light work goes on and on
+	periods := 0
+	for ; !r.Due(total) && periods < 100; periods++ { // it is quiet from here on
+	}
+	if want := app.RestPause - 6; periods != want {
+		t.Errorf("memory was given back %d periods later, want %d", periods, want)
+	}
+	little, due := app.Rest{}, 0
+	for n := range uint64(10 * app.RestPause) { // light work goes on and on
 		if little.Due(n * app.RestQuiet) {
 			due++
 		}
 	}
-	if due != 2 {
-		t.Errorf("of 20 periods with 1 MiB each, %d gave memory back, want 2", due)
+	if due != 10 {
+		t.Errorf("of %d periods with little work, %d gave memory back, want 10", 10*app.RestPause, due)
 	}
 }

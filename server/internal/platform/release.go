@@ -181,6 +181,7 @@ func (s *Service) answerAgent(ctx context.Context, h *custody.Holder, t *models.
 		err = s.keepCEK(ctx, h, cek, row)
 	}
 	if err != nil {
+		clear(answer)
 		return nil, err
 	}
 	return answer, nil

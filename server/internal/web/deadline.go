@@ -22,8 +22,9 @@ const watchAfter = 100 * time.Millisecond
 // handler is done; at high rates that is eight percent of the server. Here a read deadline is
 // set some seconds ahead and moved when it comes and was not meant; what is asked for holds
 // to the instant. A write deadline may come up to deadlineStep early. A read of one byte,
-// by which net/http watches, begins when the handler has not been done for watchAfter.
-// Listeners of other kinds stay as they are.
+// by which net/http watches, begins watchAfter later; only a deadline that is over already
+// ends the wait. Who takes a connection over must not read it byte by byte, nor in two
+// places at once: nobody here takes one over. Listeners of other kinds stay as they are.
 func LazyDeadlines(l net.Listener) net.Listener {
 	if tcp, ok := l.(*net.TCPListener); ok {
 		return lazyListener{tcp}
