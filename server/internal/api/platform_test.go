@@ -55,7 +55,7 @@ func TestAReleasedCredentialIsCleared(t *testing.T) {
 		status int
 	}{
 		"in its room": {"s3cret", nil, http.StatusOK},
-		"beyond it":   {strings.Repeat("s3cret", 1000), nil, http.StatusOK},
+		"beyond it":   {strings.Repeat("s3cret", 2000), nil, http.StatusOK},
 		"refused":     {"s3cret", refused, http.StatusForbidden},
 	} {
 		t.Run(name, func(t *testing.T) {

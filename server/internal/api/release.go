@@ -13,9 +13,9 @@ import (
 	"github.com/tvzero/tokenvault/server/internal/web"
 )
 
-// roomForCredential is how long a released credential may be without an allocation, in
-// bytes of JSON.
-const roomForCredential = 4 << 10
+// roomForCredential is how long a released credential may be without an allocation, and, at
+// a sixth of it, without a look at how much it grows in JSON: in bytes.
+const roomForCredential = 8 << 10
 
 // release sends an agent to its credential or, in platform mode, answers with
 // it; without a service it lists what was granted. In webhook mode the answer is an
