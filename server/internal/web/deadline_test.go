@@ -42,6 +42,9 @@ func lazyPair(t *testing.T) (ours, theirs net.Conn) {
 // past is how net/http breaks off a read.
 var past = time.Unix(1, 0)
 
+// watchLonger is longer than a client is left unwatched.
+const watchLonger = 150 * time.Millisecond
+
 // sizes are of reads: of one byte, by which net/http watches a client, and of others.
 var sizes = []int{1, 100}
 
@@ -49,7 +52,7 @@ func TestADeadlineThatIsMetEndsARead(t *testing.T) {
 	t.Parallel()
 	for what, deadline := range map[string]func() time.Time{
 		"soon": func() time.Time { return time.Now().Add(20 * time.Millisecond) }, "past": func() time.Time { return past },
-		"after a watch": func() time.Time { return time.Now().Add(150 * time.Millisecond) },
+		"after a watch": func() time.Time { return time.Now().Add(watchLonger) },
 	} {
 		for _, size := range sizes {
 			t.Run(fmt.Sprintf("%s, %d bytes", what, size), func(t *testing.T) {
@@ -126,7 +129,11 @@ func breakOff(t *testing.T, size int, after time.Duration) {
 			_, err := ours.Read(make([]byte, size))
 			got <- err
 		}()
-		time.Sleep(after)
+		select {
+		case err := <-got:
+			t.Fatalf("the read ended by itself: %v", err)
+		case <-time.After(after):
+		}
 		if err := ours.SetReadDeadline(past); err != nil {
 			t.Fatal(err)
 		}
@@ -219,7 +226,7 @@ func TestClientsAreWatchedWhileTheyAreServed(t *testing.T) {
 			}
 			gone <- r.Context().Err()
 		case "/slow":
-			time.Sleep(150 * time.Millisecond)
+			<-time.After(watchLonger)
 		}
 		_, _ = io.WriteString(w, r.URL.Path)
 	}), ReadHeaderTimeout: time.Minute}
