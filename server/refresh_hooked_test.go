@@ -178,12 +178,12 @@ func (h *hooked) settle(t *testing.T) {
 // never used and are not stored, was lost; and nothing else.
 func (h *hooked) account(t *testing.T) {
 	t.Helper()
+	calls := h.provider.Calls()
 	inUse := map[string]bool{} // hashes of refresh tokens that were stored
 	for i := range h.roots {
 		inUse[oidc.Hash(h.hook.reveal(t, h.owner, serviceNamed(i)).RefreshToken)] = true
 	}
-	calls := h.provider.Calls()
-	for _, c := range calls {
+	for _, c := range h.provider.Calls() { // refreshes go on: what calls brought may have been used since
 		inUse[c.RefreshToken] = true
 	}
 	refreshed := 0
