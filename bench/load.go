@@ -29,9 +29,9 @@ func (t tally) rate() float64 { return float64(t.answered) / t.took.Seconds() }
 
 // load drives a server over n connections with one request in flight on each. next
 // returns the bytes of the next request of a connection: its first is answered before the
-// clock runs, so that what a connection costs is not measured. Every answer must have the status wanted: a fast
-// refusal is no result. The generator is small on purpose, since it shares the
-// machine with what it measures.
+// clock runs, so that what a connection costs is not measured. Every answer must have the
+// status wanted: a fast refusal is no result. The generator is small on purpose, since it
+// shares the machine with what it measures.
 func load(ctx context.Context, server string, n int, d time.Duration, status int, next func(worker, i int) []byte) (tally, error) {
 	u, err := url.Parse(server)
 	if err != nil {

@@ -72,8 +72,8 @@ func (e encoded) answerSize(o ReleaseOptions) int {
 }
 
 // AppendString appends a text in JSON. Most have nothing to escape: the text is
-// copied, and then looked at, byte by byte, where the bytes' type is known. No copy of it is
-// left anywhere, if it has room: six bytes for each of it, and two.
+// copied, and then looked at, byte by byte, where the bytes' type is known. If it is UTF-8,
+// and to has room (six bytes for each of it, and two), no copy of it is left anywhere.
 func AppendString[T ~string | ~[]byte](to []byte, text T) []byte {
 	from := len(to)
 	to = append(append(to, '"'), text...)

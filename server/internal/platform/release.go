@@ -48,12 +48,12 @@ func (k *held) hold(ring *custody.Keyring, rows []models.CredentialKey) {
 
 // ReleaseTo opens a credential with an agent's own key, and returns what its webhook
 // would have answered, as JSON: the fields without the refresh token, a TOTP secret's current
-// code, a minted token of a raw credential. It is appended to room, which the caller clears, also after an
-// error. Whether the agent may have it, and that this is on record, is the caller's business; that it can is here. A token that is due
-// is refreshed first, unless policy forbids it. waited: for that, so that the caller's
-// decision may be out of date. NO_GRANT when nothing was wrapped to this key;
-// TOKEN_NOT_FOUND; VAULT_LOCKED; of a token that has expired, REFRESH_FAILED and
-// REAUTHORIZATION_REQUIRED.
+// code, a minted token of a raw credential. It is appended to room, which the caller
+// clears, also after an error. Whether the agent may have it, and that this is on record,
+// is the caller's business; that it can is here. A token that is due is refreshed first,
+// unless policy forbids it. waited: for that, so that the caller's decision may be out of
+// date. NO_GRANT when nothing was wrapped to this key; TOKEN_NOT_FOUND; VAULT_LOCKED; of a
+// token that has expired, REFRESH_FAILED and REAUTHORIZATION_REQUIRED.
 func (s *Service) ReleaseTo(ctx context.Context, p grants.Principal, tokenID uuid.UUID, policy models.RefreshPolicy, room []byte) (answer json.RawMessage, waited bool, err error) {
 	if p.Kind != models.GrantAgentKey {
 		return nil, false, fault.New(fault.ScopeDenied, "Only an agent's key is given credentials here.")
