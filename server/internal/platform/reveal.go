@@ -69,10 +69,9 @@ func (s *Service) reveal(ctx context.Context, p grants.Principal, client audit.C
 			return err
 		}
 		defer l.clear()
-		if by.waited {
-			if err := s.open(ctx, p.AccountID); err != nil {
-				return err
-			}
+		// Locked while it was read, or waited for its refresh.
+		if err := s.open(ctx, p.AccountID); err != nil {
+			return err
 		}
 		return use(ctx, l.token, l.credential)
 	})

@@ -188,6 +188,40 @@ func TestALockThatComesWhileARevealIsRecordedHolds(t *testing.T) {
 	})
 }
 
+// lastLooks lets something happen right after an account was looked at.
+type lastLooks struct {
+	*store.Store
+	then func()
+}
+
+func (l *lastLooks) Account(ctx context.Context, id uuid.UUID) (models.Account, error) {
+	account, err := l.Store.Account(ctx, id)
+	if then := l.then; then != nil {
+		l.then = nil
+		then()
+	}
+	return account, err
+}
+
+func TestALockThatComesWhileACredentialIsReadHolds(t *testing.T) {
+	t.Parallel()
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		looks := &lastLooks{Store: s}
+		w := newWorldWith(t, s, func(d *platform.Deps) { d.Accounts = looks })
+		p := w.session()
+		w.put(p, "github", "secret")
+		now := models.Stamp(w.clock.now())
+		w.audit.during = func() {
+			looks.then = func() { w.must(s.SetAccountLock(t.Context(), w.account, &now)) }
+		}
+		got, err := w.Reveal(t.Context(), p, audit.Client{}, ref("github"))
+		w.refused(err, fault.VaultLocked)
+		if got != nil {
+			t.Errorf("got %v all the same", got)
+		}
+	})
+}
+
 func TestWithoutARecordNothingIsStoredNorRevealed(t *testing.T) {
 	t.Parallel()
 	each(t, func(w *world) {
