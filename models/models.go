@@ -22,10 +22,26 @@ var (
 	// ErrConflict: a unique name is taken, or a conditional write found another
 	// state than it expected. Services turn it into CONFLICT.
 	ErrConflict = errors.New("models: conflict")
+	// ErrDeadlock: the database has ended a transaction so that another could go on.
+	// Nothing of it was done; Again does it anew.
+	ErrDeadlock = errors.New("models: deadlock")
 	// ErrInvalid: an invariant of a type does not hold. A programming error, or
 	// input that a door let through.
 	ErrInvalid = errors.New("models: invalid")
 )
+
+// Again calls do, a whole transaction, until nobody is in its way: until its error is
+// neither ErrConflict nor ErrDeadlock, at most so many times. Of the last of these
+// exhausted makes what the caller is told; other errors of do are returned as they are.
+func Again(times int, do func() error, exhausted func(error) error) error {
+	var err error
+	for range times {
+		if err = do(); !errors.Is(err, ErrConflict) && !errors.Is(err, ErrDeadlock) {
+			return err
+		}
+	}
+	return exhausted(err)
+}
 
 // NewID makes a UUIDv7. It panics when the system has no randomness.
 func NewID() uuid.UUID { return uuid.Must(uuid.NewV7()) }

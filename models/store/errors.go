@@ -42,6 +42,8 @@ func failed(err error, format string, args ...any) error {
 		return fmt.Errorf("store: %s: %w", what, models.ErrConflict)
 	case missingReference, impossibleText:
 		return fmt.Errorf("store: %s: %w", what, models.ErrNotFound)
+	case deadlock:
+		return fmt.Errorf("store: %s: %w", what, models.ErrDeadlock)
 	}
 	return fmt.Errorf("store: %s: %w", what, err)
 }
@@ -53,6 +55,7 @@ const (
 	uniqueViolation
 	missingReference // a foreign key names a row that is not there
 	impossibleText   // a name that cannot be stored, so nothing bears it
+	deadlock         // the transaction was ended for another's sake
 )
 
 func classify(err error) violation {
@@ -65,6 +68,8 @@ func classify(err error) violation {
 			return missingReference
 		case "22021", "22P05":
 			return impossibleText
+		case "40P01":
+			return deadlock
 		}
 	}
 	var lite interface{ Code() int }

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
+
+	"github.com/google/uuid"
 
 	"github.com/tvzero/tokenvault/models"
 	"github.com/tvzero/tokenvault/models/store"
@@ -53,6 +56,40 @@ func TestALockedAgentIsChangedByOneAtATime(t *testing.T) {
 			}
 		}
 	})
+}
+
+// SQLite has one writer at a time, which meets nobody.
+func TestADeadlockIsTold(t *testing.T) {
+	t.Parallel()
+	s := storetest.Open(t, storetest.URL(t, store.Postgres))
+	account := newAccount(t, s).ID
+	ids := [2]uuid.UUID{newAgent(t, s, account).ID, newAgent(t, s, account).ID}
+	var first, all sync.WaitGroup
+	first.Add(len(ids))
+	var told atomic.Int32
+	for i := range ids {
+		all.Go(func() {
+			err := s.InTx(t.Context(), func(ctx context.Context) error {
+				_, err := s.LockAgent(ctx, account, ids[i])
+				first.Done()
+				if err != nil {
+					return err
+				}
+				first.Wait()
+				_, err = s.LockAgent(ctx, account, ids[1-i])
+				return err
+			})
+			if errors.Is(err, models.ErrDeadlock) {
+				told.Add(1)
+			} else if err != nil {
+				t.Errorf("neither a success nor a deadlock: %v", err)
+			}
+		})
+	}
+	all.Wait()
+	if n := told.Load(); n != 1 {
+		t.Errorf("%d were told of a deadlock, want one", n)
+	}
 }
 
 func TestAStreamMayEndWhereItWasSignedBefore(t *testing.T) {

@@ -158,15 +158,13 @@ func (s *Service) lockOpeners(ctx context.Context, h *custody.Holder, oldGrant u
 // time one of them has done what it wanted.
 const tries = 50
 
-// again calls do until it meets no conflict.
-func again(do func() error) error {
-	var err error
-	for range tries {
-		if err = do(); !errors.Is(err, models.ErrConflict) {
-			return err
-		}
-	}
-	return fault.Wrap(err, fault.Conflict, "Other agents were changed at the same time. Try again.")
+// inTx is a transaction, done anew when others are in its way: agents that are managed
+// at once lock each other's grants, and, of credentials in several vaults, these in
+// any order.
+func (s *Service) inTx(ctx context.Context, do func(ctx context.Context) error) error {
+	return models.Again(tries, func() error { return s.deps.Store.InTx(ctx, do) }, func(err error) error {
+		return fault.Wrap(err, fault.Conflict, "Other agents were changed at the same time. Try again.")
+	})
 }
 
 // unopened reports whether entrusting failed because the holder does not open the

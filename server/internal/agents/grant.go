@@ -66,7 +66,7 @@ func (s *Service) Grant(ctx context.Context, p grants.Principal, c audit.Client,
 	event := s.event(p, c, audit.GrantGiven, id, describe(in))
 	event.Service = token.ServiceName
 	err = s.deps.Audit.Do(ctx, event, func(ctx context.Context) error {
-		return s.deps.Store.InTx(ctx, func(ctx context.Context) error {
+		return s.inTx(ctx, func(ctx context.Context) error {
 			// The agent may have been deleted since; its grants went with it.
 			agent, err := s.lockAgent(ctx, p, id)
 			if err != nil {
@@ -125,7 +125,7 @@ func (s *Service) Revoke(ctx context.Context, p grants.Principal, c audit.Client
 	event := s.event(p, c, audit.GrantRevoked, id, "")
 	event.Service = service
 	err = s.deps.Audit.Do(ctx, event, func(ctx context.Context) error {
-		return s.deps.Store.InTx(ctx, func(ctx context.Context) error {
+		return s.inTx(ctx, func(ctx context.Context) error {
 			agent, err := s.lockAgent(ctx, p, id)
 			if err != nil {
 				return err

@@ -44,7 +44,7 @@ func (s *Service) Create(ctx context.Context, p grants.Principal, c audit.Client
 	}
 	var issued grants.Issued
 	err = s.deps.Audit.Do(ctx, s.event(p, c, audit.AgentChanged, agent.ID, "created "+name), func(ctx context.Context) error {
-		return s.deps.Store.InTx(ctx, func(ctx context.Context) error {
+		return s.inTx(ctx, func(ctx context.Context) error {
 			if issued, err = s.issueKey(ctx, &agent); err != nil {
 				return err
 			}
@@ -109,7 +109,7 @@ func (s *Service) Update(ctx context.Context, p grants.Principal, c audit.Client
 		return agent, err
 	}
 	err = s.deps.Audit.Do(ctx, s.event(p, c, audit.AgentChanged, id, strings.Join(changes, ", ")), func(ctx context.Context) error {
-		return s.deps.Store.InTx(ctx, func(ctx context.Context) error {
+		return s.inTx(ctx, func(ctx context.Context) error {
 			if agent, err = s.lockAgent(ctx, p, id); err != nil {
 				return err
 			}
@@ -175,7 +175,7 @@ func (s *Service) deleteOne(ctx context.Context, p grants.Principal, c audit.Cli
 		return err
 	}
 	err = s.deps.Audit.Do(ctx, s.event(p, c, audit.AgentChanged, id, "deleted "+agent.Name), func(ctx context.Context) error {
-		return s.deps.Store.InTx(ctx, func(ctx context.Context) error {
+		return s.inTx(ctx, func(ctx context.Context) error {
 			if agent, err = s.lockAgent(ctx, p, id); err != nil { // its key may have been rotated since
 				return err
 			}
@@ -211,11 +211,9 @@ func (s *Service) RotateKey(ctx context.Context, p grants.Principal, c audit.Cli
 	}
 	defer clearHolder(h)
 	err = s.deps.Audit.Do(ctx, s.event(p, c, audit.KeyChanged, id, "rotated the key of "+agent.Name), func(ctx context.Context) error {
-		return again(func() error {
-			return s.deps.Store.InTx(ctx, func(ctx context.Context) error {
-				agent, issued, lost, err = s.replaceKey(ctx, p, h, id)
-				return err
-			})
+		return s.inTx(ctx, func(ctx context.Context) error {
+			agent, issued, lost, err = s.replaceKey(ctx, p, h, id)
+			return err
 		})
 	})
 	if err != nil {

@@ -264,6 +264,62 @@ func TestAgentsOfOneVaultAreManagedAtOnce(t *testing.T) {
 	})
 }
 
+// withdrawing lets something happen before a credential grant is deleted.
+type withdrawing struct {
+	*store.Store
+	before func(service string)
+}
+
+func (w withdrawing) DeleteCredentialGrant(ctx context.Context, account, agent uuid.UUID, service string) error {
+	w.before(service)
+	return w.Store.DeleteCredentialGrant(ctx, account, agent, service)
+}
+
+// What an agent loses is locked vault by vault, and whoever links two of them locks both.
+func TestAnAgentIsDeletedThoughOthersLockItsVaultsInAnotherOrder(t *testing.T) {
+	t.Parallel()
+	url := storetest.URL(t, store.Postgres) // SQLite has one writer at a time
+	w := newSealed(t, storetest.Open(t, url))
+	// Of the two it is not this one that the database ends.
+	other := storetest.Open(t, url+"&deadlock_timeout=10min")
+	w.put("a")
+	first := w.owner
+	w.owner = w.session(first.AccountID)
+	w.put("b")
+	second := w.owner
+	id, key := w.agent("ci", "b")
+	w.owner = first
+	w.grant(id, "a")
+
+	locked, done := make(chan struct{}), make(chan error, 1)
+	cross := sync.OnceFunc(func() {
+		go func() {
+			done <- other.InTx(t.Context(), func(ctx context.Context) error {
+				_, err := other.LockVaults(ctx, second.AccountID, second.VaultID)
+				close(locked)
+				if err == nil {
+					_, err = other.LockVaults(ctx, first.AccountID, first.VaultID)
+				}
+				return err
+			})
+		}()
+		<-locked
+	})
+	w.deps.GrantStore = withdrawing{w.store, func(service string) {
+		if service == "b" { // the vault of a is locked by now
+			cross()
+		}
+	}}
+	w.Service = agents.New(w.deps)
+	if n, err := w.Delete(t.Context(), w.owner, client, id); n != 1 || err != nil {
+		t.Errorf("%d were deleted, %v", n, err)
+	}
+	w.check(<-done)
+	if _, err := w.Release(t.Context(), key, client, "a", nil); fault.CodeOf(err) != fault.InvalidKey {
+		t.Errorf("its key afterwards: %v", err)
+	}
+}
+
 // A key that another replaces has wrapped credentials to agents, which take them up at
 // the same time.
 func TestAgentsAreServedWhileTheKeyThatGrantedThemIsReplaced(t *testing.T) {

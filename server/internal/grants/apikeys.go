@@ -2,7 +2,6 @@ package grants
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -260,15 +259,11 @@ func (s *Service) sharing(ctx context.Context, g models.Grant) ([]uuid.UUID, err
 // time one of them has done what it wanted.
 const tries = 50
 
-// again calls do until it meets no conflict.
+// again calls do, a whole transaction, until nobody is in its way.
 func again(do func() error) error {
-	var err error
-	for range tries {
-		if err = do(); !errors.Is(err, models.ErrConflict) {
-			return err
-		}
-	}
-	return fault.Wrap(err, fault.Conflict, "Others were changed at the same time. Try again.")
+	return models.Again(tries, do, func(err error) error {
+		return fault.Wrap(err, fault.Conflict, "Others were changed at the same time. Try again.")
+	})
 }
 
 // rotateKey replaces all tokens of the draft's grant, which is locked, by a new

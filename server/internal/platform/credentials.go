@@ -257,15 +257,11 @@ func (s *Service) unchanged(ctx context.Context, h *custody.Holder, v models.Vau
 	return nil
 }
 
-// again calls do until it meets no conflict.
+// again calls do, a whole transaction, until nobody is in its way.
 func (s *Service) again(do func() error) error {
-	var err error
-	for range tries {
-		if err = do(); !errors.Is(err, models.ErrConflict) {
-			return err
-		}
-	}
-	return fault.Wrap(err, fault.Conflict, "The vault was changed at the same time. Try again.")
+	return models.Again(tries, do, func(err error) error {
+		return fault.Wrap(err, fault.Conflict, "The vault was changed at the same time. Try again.")
+	})
 }
 
 func refusedInput(err error) error {
