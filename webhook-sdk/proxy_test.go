@@ -258,12 +258,11 @@ func TestPrivateUpstreamsAreRefusedUnlessTheOperatorAllowsThem(t *testing.T) {
 
 func TestAnUpstreamThatFailsIsSaidSo(t *testing.T) {
 	t.Parallel()
-	_, tv, _ := bound(t, config(func(c *webhook.Config) {
-		c.Outbound.Timeout, c.Outbound.MaxBody = 300*time.Millisecond, 1000
-	}))
+	_, tv, _ := bound(t, config(func(c *webhook.Config) { c.Outbound.MaxBody = 1000 }))
+	_, hurried, _ := bound(t, config(func(c *webhook.Config) { c.Outbound.Timeout = 300 * time.Millisecond }))
 	release := make(chan struct{})
 	t.Cleanup(func() { close(release) })
-	base := upstream(t, tv, func(rw http.ResponseWriter, r *http.Request) {
+	handler := func(rw http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/slow":
 			select {
@@ -285,12 +284,16 @@ func TestAnUpstreamThatFailsIsSaidSo(t *testing.T) {
 			rw.Header().Set("Content-Length", "100")
 			_, _ = io.WriteString(rw, "x")
 		}
-	})
+	}
+	slow := upstream(t, hurried, handler)
+	for _, path := range []string{"/slow", "/drip"} {
+		got := hurried.Proxy("api", wire.ProxyUpstream{URL: slow + path, Method: "GET"}, bearer)
+		refused(t, got, http.StatusGatewayTimeout, wire.CodeUpstreamTimeout)
+	}
+	base := upstream(t, tv, handler)
 	get := func(url string) webhooktest.Answer {
 		return tv.Proxy("api", wire.ProxyUpstream{URL: url, Method: "GET"}, bearer)
 	}
-	refused(t, get(base+"/slow"), http.StatusGatewayTimeout, wire.CodeUpstreamTimeout)
-	refused(t, get(base+"/drip"), http.StatusGatewayTimeout, wire.CodeUpstreamTimeout)
 	refused(t, get(base+"/huge"), http.StatusBadGateway, wire.CodeUpstreamError)
 	refused(t, get(base+"/cut"), http.StatusBadGateway, wire.CodeUpstreamError)
 	if got := get(base + "/fits"); got.Status != http.StatusOK || len(got.Body) != 1000 {

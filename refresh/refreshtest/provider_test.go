@@ -65,13 +65,18 @@ func TestFlappingAlternates(t *testing.T) {
 
 func TestWhatRotatesWithoutAnAnswerHasRotated(t *testing.T) {
 	t.Parallel()
-	for name, fault := range map[string]refreshtest.Fault{
-		"gone": refreshtest.RotatedAndGone, "half, then gone": refreshtest.HalfThenGone, "half, then silence": refreshtest.HalfThenHang,
+	for name, c := range map[string]struct {
+		fault refreshtest.Fault
+		limit time.Duration // silence lasts as long as this
+	}{
+		"gone":               {refreshtest.RotatedAndGone, 30 * time.Second},
+		"half, then gone":    {refreshtest.HalfThenGone, 30 * time.Second},
+		"half, then silence": {refreshtest.HalfThenHang, 5 * time.Second},
 	} {
 		provider := refreshtest.StartProvider(t, nil)
-		provider.Next(fault)
+		provider.Next(c.fault)
 		token := provider.Issue().RefreshToken
-		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), c.limit)
 		_, err := refresh.NewClient(provider.HTTP(), nil).Refresh(ctx, provider.Config(), token, nil)
 		cancel()
 		var refusal *refresh.Refusal
