@@ -20,6 +20,16 @@ func (s *Service) DeliverDue(ctx context.Context) error {
 	return err
 }
 
+// Waiting counts those who ask for a refresh: who want a place to ask in, or have one.
+func (s *Service) Waiting() (n int) {
+	s.lanes.mu.Lock()
+	defer s.lanes.mu.Unlock()
+	for _, one := range s.lanes.of {
+		n += one.waiting
+	}
+	return n
+}
+
 // LookSoon is until something is looked at again that its owner may change.
 const LookSoon = lookSoon
 

@@ -164,6 +164,7 @@ func TestWhatTheProviderRefusesIsTheOutcome(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, w *world) {
+				w.limits.Poll = time.Hour // one look: what is due again soon is not tried again
 				o, _ := w.real(tvRefresh)
 				token, before := o.store("github")
 				w.provider.Always(c.fault)

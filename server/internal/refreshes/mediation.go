@@ -141,18 +141,15 @@ func isOver(err error) bool {
 	return errors.Is(err, refresh.ErrLeaseLost) || errors.Is(err, refresh.ErrGone)
 }
 
-// bringTime is how long a webhook may take that new tokens can wait for elsewhere. What
-// comes too late is the same once more, when they are delivered.
-const bringTime = 2 * time.Second
-
-// bring hands tokens to the webhook.
+// bring hands tokens to the webhook. What comes too late is the same once more, when they
+// are delivered.
 func (m *mediation) bring(ctx context.Context, t refresh.Tokens) error {
 	// What is left of the time is for the outbox. Tokens are safer there than in memory, and
 	// a webhook that is away can be tried again from there.
 	if deadline, ok := ctx.Deadline(); ok {
 		limit := time.Until(deadline) * 2 / 3
 		if m.sealable() {
-			limit = min(limit, bringTime)
+			limit = min(limit, m.s.limits.BringTime)
 		}
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, limit)

@@ -89,6 +89,7 @@ func TestAnswersToANotification(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, w *world) {
+				w.limits.Poll = time.Hour // one look: what is due again soon is not tried again
 				l := newLiar(t, func(_ int, rw http.ResponseWriter, r *http.Request, _ wire.RefreshRequest) {
 					status := c.status
 					if status == 0 {

@@ -38,7 +38,8 @@ func (o *owner) fresh(service string) models.Token {
 
 func TestAPersonRefreshesATokenThatIsNotDue(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
-		s := w.service()
+		now := time.Now() // it stands still: who asks again does so at once
+		s := w.service(func(d *refreshes.Deps) { d.Now = func() time.Time { return now } })
 		for path, option := range map[string]func(*world) *owner{
 			models.PathNotify:   func(w *world) *owner { o, _ := w.real(w.ownProvider()); return o },
 			models.PathMediated: func(w *world) *owner { o, _ := w.real(tvRefresh); return o },
@@ -138,6 +139,23 @@ func TestWhatFailsWhenSomebodyAsksIsAnAnswer(t *testing.T) {
 	})
 }
 
+// A busy is leases that say when one was not to be had because another has it.
+type busy struct {
+	refreshes.Leases
+	met chan struct{} // holds a value from then on
+}
+
+func (b busy) TakeLease(ctx context.Context, accountID, tokenID uuid.UUID, ttl time.Duration) (models.Lease, error) {
+	lease, err := b.Leases.TakeLease(ctx, accountID, tokenID, ttl)
+	if errors.As(err, new(*models.LeasedError)) {
+		select {
+		case b.met <- struct{}{}:
+		default:
+		}
+	}
+	return lease, err
+}
+
 // Whoever asks while it is being refreshed gets that one's outcome, here and on
 // another replica.
 func TestAskingDuringARefreshWaitsForIt(t *testing.T) {
@@ -155,14 +173,20 @@ func TestAskingDuringARefreshWaitsForIt(t *testing.T) {
 			stop := w.run(w.service())
 			<-w.provider.Arrived()
 			var all sync.WaitGroup
+			var askers []busy
 			for range 5 {
-				s := w.service() // each a replica of its own
+				asker := busy{w.db, make(chan struct{}, 1)}
+				askers = append(askers, asker)
+				s := w.service(func(d *refreshes.Deps) { d.Leases = asker }) // each a replica of its own
 				all.Go(func() {
 					got, err := s.RefreshNow(t.Context(), o.principal(), client, "github")
 					if err != nil || got.Outcome != refresh.Rotated && got.Outcome != refresh.StillValid || got.ExpiresAt == nil {
 						t.Errorf("%s: RefreshNow = %+v, %v; want what the other brought", path, got, err)
 					}
 				})
+			}
+			for _, asker := range askers {
+				<-asker.met
 			}
 			close(release)
 			all.Wait()
@@ -171,7 +195,7 @@ func TestAskingDuringARefreshWaitsForIt(t *testing.T) {
 			if !o.newest() || w.provider.Reused() != 0 {
 				t.Errorf("%s: newest %t, %d reused", path, o.newest(), w.provider.Reused())
 			}
-			// Times of issue have seconds: one that began in the same second may go on.
+			// Times of issue have milliseconds: one that began in the same one may go on.
 			if n := w.provider.Requests() - began; n > 2 {
 				t.Errorf("%s: the provider was called %d times, want once for all, or twice", path, n)
 			}
@@ -327,11 +351,16 @@ func TestWhoWaitsForAPlaceToAskInLeavesNothingBehindAndMeetsALock(t *testing.T) 
 			first <- err
 		}()
 		<-w.provider.Arrived()
-		ctx, leave := context.WithTimeout(t.Context(), 200*time.Millisecond)
-		defer leave()
-		_, err := s.RefreshNow(ctx, o.principal(), client, "github")
-		if fault.CodeOf(err) != fault.Unavailable || !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("who left: %v, want UNAVAILABLE for their own deadline", err)
+		ctx, leave := context.WithCancel(t.Context())
+		gone := make(chan error, 1)
+		go func() {
+			_, err := s.RefreshNow(ctx, o.principal(), client, "github")
+			gone <- err
+		}()
+		w.until("another waits for a place", func() bool { return s.Waiting() == 2 })
+		leave()
+		if err := <-gone; fault.CodeOf(err) != fault.Unavailable || !errors.Is(err, context.Canceled) {
+			t.Errorf("who left: %v, want UNAVAILABLE for their own leaving", err)
 		}
 		for len(asked) > 0 {
 			<-asked

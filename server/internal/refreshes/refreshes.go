@@ -116,6 +116,7 @@ type Limits struct {
 
 	LeaseTime  time.Duration // of one refresh; 0: 45 s
 	CommitTime time.Duration // how long new tokens are kept in memory for a webhook that is away and has no outbox; 0: 10 minutes
+	BringTime  time.Duration // how long a webhook may take that new tokens can wait for in the outbox; 0: 2 s
 	Poll       time.Duration // how often an idle replica looks for what is due, ±20 %; 0: 5 s
 	Drain      time.Duration // how long Run lets refreshes finish at its end; 0: 9 s
 
@@ -137,7 +138,7 @@ func (l Limits) orDefaults() Limits {
 		value *time.Duration
 		zero  time.Duration
 	}{
-		{&l.LeaseTime, 45 * time.Second}, {&l.CommitTime, 10 * time.Minute}, {&l.Poll, 5 * time.Second}, {&l.Drain, 9 * time.Second},
+		{&l.LeaseTime, 45 * time.Second}, {&l.CommitTime, 10 * time.Minute}, {&l.BringTime, 2 * time.Second}, {&l.Poll, 5 * time.Second}, {&l.Drain, 9 * time.Second},
 		{&l.FirstWait, 30 * time.Second}, {&l.LongWait, 15 * time.Minute},
 	} {
 		if *d.value <= 0 {

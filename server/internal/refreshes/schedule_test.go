@@ -124,8 +124,9 @@ func TestAWebhookThatIsDownIsLeftAloneUntilItIsBack(t *testing.T) {
 		w.until("all are put off", func() bool { return o.done(refresh.RetryAt) == 8 })
 		stop()
 		stats := s.Stats()
-		if stats.Breakers[refreshes.BreakerOpen] != 1 || stats.TurnedAway != 5 || len(down.seen()) != 9 {
-			t.Errorf("%d calls, counted %+v; want 3 refreshes of 3 attempts, 5 turned away, and the breaker open", len(down.seen()), stats)
+		// What the three had tried is due again in a few seconds, and turned away then.
+		if stats.Breakers[refreshes.BreakerOpen] != 1 || stats.TurnedAway < 5 || len(down.seen()) != 9 {
+			t.Errorf("%d calls, counted %+v; want 3 refreshes of 3 attempts, the others turned away, and the breaker open", len(down.seen()), stats)
 		}
 		for _, token := range tokens {
 			r := o.row(token)
@@ -183,7 +184,7 @@ func TestASlowWebhookDoesNotKeepOthersWaiting(t *testing.T) {
 		for i, o := range fast {
 			w.until(fmt.Sprintf("webhook %d has done its own", i), func() bool { return o.done(refresh.Rotated) == 10 })
 		}
-		if n := len(slow.seen()); n > 2*3 { // two places, three attempts each
+		if n := len(slow.seen()); n > 2 { // the places of one webhook
 			t.Errorf("the slow webhook has had %d calls, want its share", n)
 		}
 		if stats := s.Stats(); stats.Deferred == 0 {
@@ -237,7 +238,7 @@ func TestAtItsEndAReplicaWaitsNoLongerThanItMay(t *testing.T) {
 		<-arrived
 		began := time.Now()
 		stop()
-		if took := time.Since(began); took > 4*time.Second { // the webhook has five seconds
+		if took := time.Since(began); took > 8*time.Second { // it may wait for nine unless told otherwise
 			t.Errorf("Run ended after %v, want about 200ms", took)
 		}
 	})

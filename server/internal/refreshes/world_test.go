@@ -37,7 +37,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience is how long a test waits for what should happen at once.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // A world is one database, one provider of which this server is a client, and as many
 // replicas as a test wants.
@@ -65,7 +65,7 @@ func newWorld(t testing.TB, url string) *world {
 	w := &world{
 		t: t, url: url, provider: refreshtest.StartProvider(t, nil), log: &syncBuffer{},
 		vaults: &fakeVaults{of: map[uuid.UUID]*vaults.Custody{}},
-		limits: refreshes.Limits{Poll: 50 * time.Millisecond, FirstWait: 200 * time.Millisecond, LongWait: time.Second},
+		limits: refreshes.Limits{Poll: 50 * time.Millisecond, FirstWait: 200 * time.Millisecond, LongWait: time.Second, BringTime: patience},
 	}
 	w.db = w.open()
 	text, err := custody.GenerateKeyring(rand.Reader)
@@ -112,7 +112,7 @@ func (w *world) service(change ...func(*refreshes.Deps)) *refreshes.Service {
 func (w *world) serviceOn(db *store.Store, change ...func(*refreshes.Deps)) *refreshes.Service {
 	w.t.Helper()
 	client := webhooks.New(webhooks.Options{
-		AllowPrivate: true, Timeout: 5 * time.Second, Logger: slog.New(slog.NewTextHandler(w.log, nil)),
+		AllowPrivate: true, Timeout: 2 * patience, Logger: slog.New(slog.NewTextHandler(w.log, nil)),
 		Wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
 	})
 	w.t.Cleanup(client.CloseIdle)
