@@ -274,13 +274,20 @@ func TestAnInterruptedBindIsSettledByTheNextUse(t *testing.T) {
 func TestStatusSettlesTheFirstBindOfAnAccount(t *testing.T) {
 	t.Parallel()
 	storetest.Each(t, func(t *testing.T, db *store.Store) {
-		w := newWorld(t, db)
+		var later time.Duration
+		w := newWorld(t, db, func(d *vaults.Deps) { d.Now = func() time.Time { return time.Now().Add(later) } })
 		l := newLiar(t, canarySecret(t, 5))
 		l.change(func(l *liar) { l.health = func(w http.ResponseWriter, _ bool) { refuses(w, wire.CodeInternal) } })
 		_, err := w.Bind(t.Context(), w.user, w.client, l.input())
 		wantCode(t, err, fault.WebhookUnavailable)
 		l.change(func(l *liar) { l.health = nil })
-		status, err := w.Status(t.Context(), w.user)
+		const limit = 3 * time.Second // a page does not wait for longer: what takes that long is tried again
+		var status vaults.Status
+		for took := limit; status.Mode != models.ModeWebhook && took >= limit; later += time.Minute {
+			began := time.Now()
+			status, err = w.Status(t.Context(), w.user)
+			took = time.Since(began)
+		}
 		if err != nil || status.Mode != models.ModeWebhook {
 			t.Errorf("Status = %+v, %v; want the pending binding in use", status, err)
 		}

@@ -110,8 +110,8 @@ func newService(t testing.TB, db *store.Store, change ...func(*vaults.Deps)) *wo
 	gate.Open()
 	db.OnChange(gate.Changed)
 	client := webhooks.New(webhooks.Options{
-		AllowPrivate: true,
-		Wait:         func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
+		AllowPrivate: true, Timeout: time.Minute, // no test waits for it
+		Wait: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
 	})
 	t.Cleanup(client.CloseIdle)
 	w := &world{t: t, db: db, record: &record{Service: real}, client: audit.Client{Address: "192.0.2.1", RequestID: "r1"}}

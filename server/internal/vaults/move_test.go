@@ -145,6 +145,7 @@ func TestAMoveThatIsKilledAnywhereLosesNothingAndGoesOn(t *testing.T) {
 			agent, _ := m.agent(first)
 			m.webhook()
 			vaultID := m.user.VaultID
+			m.patient()
 			m.breaks.arm(step)
 			_, err := m.Move(t.Context(), m.user, m.client, uuid.Nil)
 			killed := m.breaks.killed()
@@ -337,6 +338,7 @@ func TestMovesAtOnceMoveEachCredentialOnce(t *testing.T) {
 			m.keep(fmt.Sprint("s", i), plain(fmt.Sprint(i)))
 		}
 		m.webhook()
+		m.patient()
 		var all sync.WaitGroup
 		errs := make([]error, 3)
 		for i := range errs {
@@ -367,6 +369,7 @@ func TestALongMoveSaysWhereToGoOn(t *testing.T) {
 			m.keep(fmt.Sprint("s", i), plain("x"))
 		}
 		m.webhook(func(c *webhook.Config) { c.Now = time.Now })
+		m.patient()
 		m.hooks.refuse = func(string, map[string]any) error {
 			m.ahead += time.Minute
 			return fault.New(fault.InvalidRequest, "No.")

@@ -34,6 +34,7 @@ type mover struct {
 	breaks   *breaker
 	hooks    *hooked
 	ahead    time.Duration // of the clock
+	still    time.Time     // where the clock stands; zero: it goes
 	wh       *webhooktest.Webhook
 	tv       *webhooktest.TV
 }
@@ -61,7 +62,12 @@ func newMover(t testing.TB, db *store.Store) *mover {
 		m.hooks.Documents = d.Documents
 		d.Documents, d.Index, d.Platform = m.hooks, brokenIndex{d.Index, m.breaks}, m.platform
 		d.Moves = brokenMoves{m.platform, m.breaks, m.hooks}
-		d.Now = func() time.Time { return time.Now().Add(m.ahead) }
+		d.Now = func() time.Time {
+			if !m.still.IsZero() {
+				return m.still.Add(m.ahead)
+			}
+			return time.Now().Add(m.ahead)
+		}
 	})
 	m.user = m.newUser(models.NewID().String() + "@example.com")
 	m.user = m.session()
@@ -180,6 +186,9 @@ func (m *mover) webhook(options ...webhooktest.Option) {
 	m.tv = webhooktest.NewTV(m.t, m.wh.URL)
 	m.tv.Owner, m.tv.Secret = m.user.AccountID.String(), m.secret()
 }
+
+// patient stops the clock, so that one call of Move has time for everything.
+func (m *mover) patient() { m.still = time.Now() }
 
 // move moves until nothing is left to try.
 func (m *mover) move() vaults.Moving {
