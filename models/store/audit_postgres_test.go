@@ -47,7 +47,7 @@ func TestAuditOutlivesItsBackend(t *testing.T) {
 		events := stream(account, 2)
 		all = append(all, events...)
 		ok(t, s.AppendAudit(t.Context(), events))
-		terminate(t, url, "COPY audit_events%")
+		terminate(t, url, "^COPY audit_events")
 	}
 	wantEvents(t, s, account, models.AuditFilter{}, newestFirst(all))
 }

@@ -28,14 +28,14 @@ type ListenFuncs struct {
 
 const (
 	heartbeat     = 2 * time.Second // silence after which the connection is tried
-	heartbeatWait = 2 * time.Second // how long an answer to that may take
+	heartbeatWait = 2 * time.Second // how long an answer to that may take, unless Options say otherwise
 	backoffFirst  = 100 * time.Millisecond
 	backoffMost   = 5 * time.Second
 )
 
 // Listen reports changes until ctx ends, then calls Down a last time and returns
 // nil. On PostgreSQL it holds a connection of its own, tries it when it has been
-// silent (a half-open one is found within heartbeat + heartbeatWait), and
+// silent (a half-open one is found within heartbeat and the wait for its answer), and
 // reconnects with growing, jittered pauses. A SQLite database has one process,
 // which hears of its own changes through OnChange: Listen calls Up and waits.
 func (s *Store) Listen(ctx context.Context, on ListenFuncs) error {
@@ -76,7 +76,7 @@ func (s *Store) listenOnce(ctx context.Context, on ListenFuncs) (up bool, err er
 	}
 	defer func() {
 		// A dead connection cannot say goodbye.
-		closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), heartbeatWait)
+		closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.heartWait)
 		defer cancel()
 		err = errors.Join(err, conn.Close(closeCtx))
 	}()
@@ -87,7 +87,7 @@ func (s *Store) listenOnce(ctx context.Context, on ListenFuncs) (up bool, err er
 	}
 	on.Up()
 	for {
-		n, err := nextNotification(ctx, conn)
+		n, err := s.nextNotification(ctx, conn)
 		if err != nil {
 			return true, err
 		}
@@ -101,14 +101,14 @@ func (s *Store) listenOnce(ctx context.Context, on ListenFuncs) (up bool, err er
 }
 
 // nextNotification waits for one; nil means silence, with the connection alive.
-func nextNotification(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, error) {
+func (s *Store) nextNotification(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, error) {
 	wait, cancel := context.WithTimeout(ctx, heartbeat)
 	defer cancel()
 	n, err := conn.WaitForNotification(wait)
 	if err == nil || ctx.Err() != nil || wait.Err() == nil || conn.IsClosed() {
 		return n, err
 	}
-	ping, cancel := context.WithTimeout(ctx, heartbeatWait)
+	ping, cancel := context.WithTimeout(ctx, s.heartWait)
 	defer cancel()
 	if err := conn.Ping(ping); err != nil {
 		return nil, fmt.Errorf("the listening connection is dead: %w", err)

@@ -10,8 +10,9 @@ import (
 	"github.com/tvzero/tokenvault/models"
 )
 
-// loadTimeout bounds one shared query; no caller's hanging up ends it.
-const loadTimeout = 5 * time.Second
+// loadTime bounds one shared query, unless Options say otherwise; no caller's hanging
+// up ends it.
+const loadTime = 5 * time.Second
 
 // maxLoad is how many keys one query looks up.
 const maxLoad = 256
@@ -25,6 +26,7 @@ const maxLoad = 256
 type loader[K comparable, V any] struct {
 	fetch func(ctx context.Context, keys []K) (map[K]V, error)
 	turns chan struct{} // holds an element for each query that runs
+	limit time.Duration // of one query, with the wait for its turn
 	mu    sync.Mutex
 	next  *load[K, V]
 }
@@ -37,8 +39,8 @@ type load[K comparable, V any] struct {
 	err   error
 }
 
-func newLoader[K comparable, V any](turns int, fetch func(ctx context.Context, keys []K) (map[K]V, error)) *loader[K, V] {
-	return &loader[K, V]{fetch: fetch, turns: make(chan struct{}, turns)}
+func newLoader[K comparable, V any](turns int, limit time.Duration, fetch func(ctx context.Context, keys []K) (map[K]V, error)) *loader[K, V] {
+	return &loader[K, V]{fetch: fetch, turns: make(chan struct{}, turns), limit: limit}
 }
 
 // get returns what a query found under key: models.ErrNotFound when nothing.
@@ -78,7 +80,7 @@ var errBroken = errors.New("the look-up broke off")
 
 // run waits for a turn, closes the query to those who come later, and runs it.
 func (l *loader[K, V]) run(ctx context.Context, q *load[K, V]) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), loadTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.limit)
 	defer cancel()
 	defer close(q.done)
 	q.err = errBroken // also should fetch panic: that says nothing of what there is

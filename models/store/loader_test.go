@@ -40,7 +40,7 @@ func TestLookUpsAtTheSameTimeShareAQuery(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		source := &counter{release: make(chan struct{})}
-		l := newLoader(1, source.fetch)
+		l := newLoader(1, loadTime, source.fetch)
 		answers := make([]int, 101)
 		var wg sync.WaitGroup
 		ask := func(i int) {
@@ -75,7 +75,7 @@ func TestWhoHangsUpTakesNoAnswerFromOthers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		source := &counter{release: make(chan struct{}, 2)}
-		l := newLoader(1, source.fetch)
+		l := newLoader(1, loadTime, source.fetch)
 		ctx, hangUp := context.WithCancel(t.Context())
 		leader, follower, unknown := make(chan error, 1), make(chan error, 1), make(chan error, 1)
 		l.turns <- struct{}{} // busy, so that all share a query
@@ -100,7 +100,7 @@ func TestWhoHangsUpTakesNoAnswerFromOthers(t *testing.T) {
 func TestAQueryThatNeverEndsIsGivenUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := newLoader(1, (&counter{release: make(chan struct{})}).fetch)
+		l := newLoader(1, loadTime, (&counter{release: make(chan struct{})}).fetch)
 		if _, err := l.get(t.Context(), 1); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v, want %v", err, context.DeadlineExceeded)
 		}
@@ -113,7 +113,7 @@ func TestAQueryThatNeverEndsIsGivenUp(t *testing.T) {
 func TestAQueryThatPanicsIsNoAnswerToOthers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := newLoader(1, func(context.Context, []int) (map[int]int, error) { panic("broken") })
+		l := newLoader(1, loadTime, func(context.Context, []int) (map[int]int, error) { panic("broken") })
 		l.turns <- struct{}{} // busy, so that both share a query
 		leader, follower := make(chan any, 1), make(chan error, 1)
 		go func() {
@@ -137,7 +137,7 @@ func TestAQueryHasABound(t *testing.T) {
 	t.Parallel()
 	source := &counter{release: make(chan struct{})}
 	close(source.release)
-	l := newLoader(2, source.fetch)
+	l := newLoader(2, loadTime, source.fetch)
 	var wg sync.WaitGroup
 	for i := range 10 * maxLoad {
 		wg.Go(func() {

@@ -58,8 +58,8 @@ func (s *Store) openPostgres(ctx context.Context, url string, maxConns int) erro
 	if s.canTell = err == nil; !s.canTell {
 		s.log.WarnContext(ctx, "the database has no NOTIFY; replicas will not cache", "error", err)
 	}
-	s.slots, s.agents = newLoader(loadTurns, s.loadSlots), newLoader(loadTurns, s.loadAgents)
-	s.releases = newLoader(loadTurns, s.loadReleases)
+	s.slots, s.agents = newLoader(loadTurns, s.loadTime, s.loadSlots), newLoader(loadTurns, s.loadTime, s.loadAgents)
+	s.releases = newLoader(loadTurns, s.loadTime, s.loadReleases)
 	s.audit = &postgresAudit{config: config, turn: make(chan struct{}, 1)}
 	return nil
 }

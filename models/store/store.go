@@ -13,6 +13,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,6 +52,12 @@ type Options struct {
 	// is to be: SyncTokens schedules it. IssuedAt is nil when nobody knows it. nil
 	// schedules nothing.
 	RefreshDue func(t models.Token) time.Time
+	// LoadTime bounds one query that answers look-ups of many, with the wait for a
+	// connection; 0 is 5 s. PostgreSQL only.
+	LoadTime time.Duration
+	// HeartbeatWait is how long the connection that listens may take to answer when it is
+	// tried; 0 is 2 s. PostgreSQL only.
+	HeartbeatWait time.Duration
 }
 
 // A Store is an open database.
@@ -72,6 +79,8 @@ type Store struct {
 	agents    *loader[agentKey, agentAndGrants] // PostgreSQL only
 	releases  *loader[releaseKey, releaseRow]   // PostgreSQL only
 	canTell   bool                              // whether the database has NOTIFY
+	loadTime  time.Duration                     // of one query of these
+	heartWait time.Duration                     // for an answer to a heartbeat
 	syncBatch int                               // how many tokens one transaction of SyncTokens compares
 	due       func(t models.Token) time.Time    // of a refresh; nil: nothing is scheduled
 	watchers  struct {
@@ -89,7 +98,10 @@ type auditAppender interface {
 // Open connects to the database and checks that it answers. It does not
 // migrate. The URL's password never shows in an error.
 func Open(ctx context.Context, o Options) (*Store, error) {
-	s := &Store{log: o.Logger, now: o.Now, syncBatch: syncBatch, due: o.RefreshDue}
+	s := &Store{
+		log: o.Logger, now: o.Now, syncBatch: syncBatch, due: o.RefreshDue,
+		loadTime: cmp.Or(o.LoadTime, loadTime), heartWait: cmp.Or(o.HeartbeatWait, heartbeatWait),
+	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -93,7 +93,8 @@ func Open(t testing.TB, address string) *store.Store {
 
 func open(t testing.TB, address string) *store.Store {
 	t.Helper()
-	s, err := store.Open(t.Context(), store.Options{URL: address, MaxConns: 8})
+	// A busy machine makes nobody give up who waits for the database.
+	s, err := store.Open(t.Context(), store.Options{URL: address, MaxConns: 8, LoadTime: time.Minute, HeartbeatWait: 10 * time.Second})
 	if err != nil {
 		t.Fatalf("open the store: %v", err)
 	}
