@@ -88,7 +88,7 @@ func TestAHostileEndpointGetsAnErrorThatHoldsNothingOfIt(t *testing.T) {
 			t.Parallel()
 			policy := netguard.Policy{Timeout: 20 * time.Second}
 			if c.timeout {
-				policy.Timeout = time.Second
+				policy.Timeout = 5 * time.Second
 			}
 			e := newEndpoint(t, policy, c.answer)
 			r := e.request(nil, nil)
