@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // nameServer answers every question for an A or AAAA record with the address that
@@ -62,6 +63,11 @@ func dnsAnswer(question []byte, address netip.Addr) []byte {
 	return answer
 }
 
+// patient is the strictest policy, with time for a busy machine.
+func patient(resolver *net.Resolver) Policy {
+	return Policy{resolver: resolver, Timeout: time.Minute, dialTime: time.Minute}
+}
+
 func TestANameThatResolvesToAReservedAddressIsNotDialled(t *testing.T) {
 	t.Parallel()
 	for name, address := range map[string]string{
@@ -73,7 +79,7 @@ func TestANameThatResolvesToAReservedAddressIsNotDialled(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			resolver, asked := nameServer(t, netip.MustParseAddr(address))
-			client := Policy{resolver: resolver}.Client()
+			client := patient(resolver).Client()
 			answer, err := client.Get("https://innocent.example.com./")
 			if err == nil {
 				_ = answer.Body.Close()
@@ -103,7 +109,7 @@ func TestABlockedCallReachesNobody(t *testing.T) {
 	resolver, _ := nameServer(t, netip.MustParseAddr("127.0.0.1"))
 	target := "https://innocent.example.com.:" + server.URL[strings.LastIndex(server.URL, ":")+1:]
 
-	if _, err := (Policy{resolver: resolver}).Client().Get(target); !errors.Is(err, ErrBlocked) {
+	if _, err := patient(resolver).Client().Get(target); !errors.Is(err, ErrBlocked) {
 		t.Errorf("strict: got %v, want ErrBlocked", err)
 	}
 	if got := reached.Load(); got != 0 {
@@ -111,7 +117,9 @@ func TestABlockedCallReachesNobody(t *testing.T) {
 	}
 	// The same call with AllowPrivate gets as far as the certificate, so that the
 	// target was there to be reached.
-	if _, err := (Policy{resolver: resolver, AllowPrivate: true}).Client().Get(target); err == nil || errors.Is(err, ErrBlocked) {
+	lax := patient(resolver)
+	lax.AllowPrivate = true
+	if _, err := lax.Client().Get(target); err == nil || errors.Is(err, ErrBlocked) {
 		t.Errorf("AllowPrivate: got %v, want an error about the certificate", err)
 	}
 	if got := reached.Load(); got != 1 {
@@ -153,7 +161,9 @@ func TestProxiesOfTheEnvironmentAreNotUsed(t *testing.T) {
 	defer target.Close()
 	// The target has a name, since net/http never takes a proxy to loopback addresses.
 	resolver, _ := nameServer(t, netip.MustParseAddr("127.0.0.1"))
-	client := Policy{AllowPrivate: true, resolver: resolver}.Client()
+	lax := patient(resolver)
+	lax.AllowPrivate = true
+	client := lax.Client()
 	defer client.CloseIdleConnections()
 	answer, err := client.Get("http://target.example.com.:" + target.URL[strings.LastIndex(target.URL, ":")+1:])
 	if err != nil {

@@ -12,6 +12,7 @@
 package netguard
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -67,6 +68,8 @@ type Policy struct {
 
 	// resolver is that of the machine when nil.
 	resolver *net.Resolver
+	// dialTime is for a connection, looking its name up included; 0 = 5 s.
+	dialTime time.Duration
 }
 
 // Client returns a client that keeps to the policy: CheckURL on every request, the
@@ -88,7 +91,7 @@ func (p Policy) Client() *http.Client {
 // scheme of a URL (CheckURL does), and does not limit bodies (Client does).
 func (p Policy) Transport() *http.Transport {
 	dialer := &net.Dialer{
-		Timeout:  min(dialTimeout, p.timeout()),
+		Timeout:  min(cmp.Or(p.dialTime, dialTimeout), p.timeout()),
 		Control:  p.control(),
 		Resolver: p.resolver,
 	}
