@@ -57,12 +57,12 @@ type hooked struct {
 	holder   string // who that is
 	roots    [hookedTokens]string
 	lost     map[string]bool // hashes of the first refresh tokens of families that are lost
-	kills    map[string][]time.Time
+	kills    map[string][]ending
 }
 
 func newHooked(t *testing.T, p programs, dialect string, mediated bool, life time.Duration) *hooked {
 	t.Helper()
-	h := &hooked{provider: oidc.Start(t, oidc.Options{AccessTokenTTL: life}), lost: map[string]bool{}, kills: map[string][]time.Time{}}
+	h := &hooked{provider: oidc.Start(t, oidc.Options{AccessTokenTTL: life}), lost: map[string]bool{}, kills: map[string][]ending{}}
 	way, base := tapped(t, h.provider.Issuer, true)
 	h.way = way
 	providers := known(t, h.provider, base)
@@ -101,12 +101,11 @@ func (h *hooked) restart(t *testing.T, who string) {
 }
 
 func (h *hooked) crash(who string) {
-	if who == theServer {
-		h.process.Kill()
-	} else {
-		h.hook.process.Kill()
+	process := h.process
+	if who == theWebhook {
+		process = h.hook.process
 	}
-	h.kills[who] = append(h.kills[who], time.Now())
+	h.kills[who] = append(h.kills[who], kill(process))
 }
 
 // kill waits for some refreshes, kills one of the two a random moment later, and
@@ -178,23 +177,18 @@ func (h *hooked) settle(t *testing.T) {
 // never used and are not stored, was lost; and nothing else.
 func (h *hooked) account(t *testing.T) {
 	t.Helper()
-	calls := h.provider.Calls()
-	inUse := map[string]bool{} // hashes of refresh tokens that were stored
-	for i := range h.roots {
-		inUse[oidc.Hash(h.hook.reveal(t, h.owner, serviceNamed(i)).RefreshToken)] = true
+	refreshes := slices.DeleteFunc(h.provider.Calls(), func(c oidc.Call) bool {
+		return c.GrantType != "refresh_token" || c.Status != http.StatusOK
+	})
+	unused := h.unused(t, refreshes)
+	pause, limit := time.NewTicker(lookPause), time.Now().Add(2*time.Minute)
+	defer pause.Stop()
+	for len(unused) > len(h.lost) && time.Now().Before(limit) { // refreshes go on: some may be about to be stored
+		<-pause.C
+		unused = h.unused(t, unused)
 	}
-	for _, c := range h.provider.Calls() { // refreshes go on: what calls brought may have been used since
-		inUse[c.RefreshToken] = true
-	}
-	refreshed := 0
 	var late []time.Duration
-	for _, c := range calls {
-		if c.GrantType != "refresh_token" || c.Status != http.StatusOK {
-			continue
-		}
-		if refreshed++; inUse[c.Issued] {
-			continue
-		}
+	for _, c := range unused {
 		end, killed := endOf(h.kills[h.holder], c)
 		if !killed {
 			t.Errorf("new tokens of %s were lost after the last kill of the %s, which alone has them", c.Received.Time(), h.holder)
@@ -214,7 +208,20 @@ func (h *hooked) account(t *testing.T) {
 		t.Errorf("%d tokens were lost by %d kills of the %s, want at most %d: no more are on their way at a time", len(late), len(h.kills[h.holder]), h.holder, most)
 	}
 	t.Logf("%d kills of the server, %d of the webhook, amid %d refreshes by the %s: %d accounts are to be connected again. Their tokens were rotated before its end by: %s",
-		len(h.kills[theServer]), len(h.kills[theWebhook]), refreshed, h.holder, len(late), spread(late))
+		len(h.kills[theServer]), len(h.kills[theWebhook]), len(refreshes), h.holder, len(late), spread(late))
+}
+
+// unused are those refreshes whose new tokens were neither used nor are stored.
+func (h *hooked) unused(t *testing.T, refreshes []oidc.Call) []oidc.Call {
+	t.Helper()
+	inUse := map[string]bool{} // hashes of refresh tokens that were stored
+	for i := range h.roots {
+		inUse[oidc.Hash(h.hook.reveal(t, h.owner, serviceNamed(i)).RefreshToken)] = true
+	}
+	for _, c := range h.provider.Calls() { // what was stored before may have been used meanwhile
+		inUse[c.RefreshToken] = true
+	}
+	return slices.DeleteFunc(slices.Clone(refreshes), func(c oidc.Call) bool { return inUse[c.Issued] })
 }
 
 // killedBeforeTheUpdate: the webhook is killed after it gave its refresh token and before it gets the new

@@ -3,6 +3,7 @@ package agents_test
 import (
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -291,19 +292,24 @@ func TestAnAgentIsDeletedThoughOthersLockItsVaultsInAnotherOrder(t *testing.T) {
 	w.owner = first
 	w.grant(id, "a")
 
-	locked, done := make(chan struct{}), make(chan error, 1)
+	db, err := sql.Open("pgx", url)
+	w.check(err)
+	defer func() { _ = db.Close() }()
+	done := make(chan error, 1)
 	cross := sync.OnceFunc(func() {
 		go func() {
 			done <- other.InTx(t.Context(), func(ctx context.Context) error {
 				_, err := other.LockVaults(ctx, second.AccountID, second.VaultID)
-				close(locked)
 				if err == nil {
 					_, err = other.LockVaults(ctx, first.AccountID, first.VaultID)
 				}
 				return err
 			})
 		}()
-		<-locked
+		for waits := 0; waits == 0; {
+			w.check(db.QueryRowContext(t.Context(), `SELECT count(*) FROM pg_stat_activity
+				WHERE application_name = current_setting('application_name') AND wait_event_type = 'Lock'`).Scan(&waits))
+		}
 	})
 	w.deps.GrantStore = withdrawing{w.store, func(service string) {
 		if service == "b" { // the vault of a is locked by now

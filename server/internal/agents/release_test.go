@@ -72,11 +72,14 @@ func TestAReleaseIsOnRecordAndBearsATicketForThatServiceAlone(t *testing.T) {
 type slowRecord struct {
 	*recorder
 	clock *clock
+	ended time.Time
 }
 
-func (r slowRecord) Record(ctx context.Context, e audit.Event) error {
-	defer r.clock.set(9 * time.Second)
-	return r.recorder.Record(ctx, e)
+func (r *slowRecord) Record(ctx context.Context, e audit.Event) error {
+	err := r.recorder.Record(ctx, e)
+	r.clock.set(time.Hour)
+	r.ended = r.clock.now()
+	return err
 }
 
 func TestATicketsLifeBeginsAfterTheRecord(t *testing.T) {
@@ -84,11 +87,12 @@ func TestATicketsLifeBeginsAfterTheRecord(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, s *store.Store) {
 		w := newWorld(t, s)
 		_, key := w.agent("ci", "github")
-		w.deps.Audit = slowRecord{w.audit, w.clock}
+		record := &slowRecord{recorder: w.audit, clock: w.clock}
+		w.deps.Audit = record
 		w.Service = agents.New(w.deps)
 		ticket := w.released(key, "github")
-		if left := ticket.ExpiresAt - w.clock.now().Unix(); left < 14 {
-			t.Errorf("%d s are left of the ticket, want 15", left)
+		if ticket.IssuedAt < record.ended.Unix() || ticket.ExpiresAt-ticket.IssuedAt != 15 {
+			t.Errorf("the ticket goes from %d to %d, want 15 s, which begin when the record has ended, at %d", ticket.IssuedAt, ticket.ExpiresAt, record.ended.Unix())
 		}
 	})
 }

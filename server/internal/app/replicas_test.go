@@ -97,17 +97,19 @@ func (p *pair) agent(t *testing.T, name string) (id, key string) {
 	return id, key
 }
 
-// until asks a replica without a pause until its answer is the one awaited.
+// until asks a replica without a pause until its answer is the one awaited. A machine
+// that stalls has not asked often enough to say that news were late.
 func (p *pair) until(t *testing.T, s *server, key string, limit time.Duration, what string, awaited func(apptest.Answer) bool) time.Duration {
 	t.Helper()
+	const often = 100
 	began := time.Now()
-	for {
+	for asked := 1; ; asked++ {
 		answer := p.ask(t, s, key)
 		took := time.Since(began)
 		if awaited(answer) {
 			return took
 		}
-		if took > limit {
+		if took > limit && asked > often || took > 10*limit {
 			t.Fatalf("%s is not known to the other replica after %s: it answered %s", what, took, answer)
 		}
 	}
@@ -187,7 +189,7 @@ func TestAReplicaThatHearsNothingRefusesWithinThirtySeconds(t *testing.T) {
 		"its backend terminated": func(t *testing.T, p *pair) {
 			// The application name is that of this test's schema alone.
 			result, err := connect(t, p.database).ExecContext(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"+
-				" WHERE application_name = current_setting('application_name') AND query LIKE 'LISTEN%'")
+				" WHERE application_name = current_setting('application_name') AND pid <> pg_backend_pid() AND (query LIKE 'LISTEN%' OR query LIKE '-- ping%')")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -196,8 +198,8 @@ func TestAReplicaThatHearsNothingRefusesWithinThirtySeconds(t *testing.T) {
 			}
 		},
 		"its connection half-open": func(t *testing.T, p *pair) {
-			if n := p.proxy.freeze(); n != 1 {
-				t.Fatalf("%d connections listened, want 1", n)
+			if p.proxy.freeze() < 1 {
+				t.Fatal("no connection listened")
 			}
 		},
 	} {

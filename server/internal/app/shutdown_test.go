@@ -76,29 +76,51 @@ func pendingBind(t *testing.T, server string) (answered chan apptest.Answer, rel
 
 func TestATerminatedServerFinishesWhatRuns(t *testing.T) {
 	t.Parallel()
-	storetest.EachURL(t, func(t *testing.T, database string) {
-		keys := newKeys(t)
-		p, url := startProcess(t, database, keys)
-		answered, release := pendingBind(t, url)
-		p.Signal(syscall.SIGTERM)
-		for { // no new connection is taken: the signal has arrived
-			conn, err := net.Dial("tcp", p.Ready[1])
-			if err != nil {
-				break
+	for _, dialect := range storetest.Dialects {
+		t.Run(dialect, func(t *testing.T) {
+			t.Parallel()
+			for try := 1; !finishesWhatRuns(t, storetest.URL(t, dialect)); try++ {
+				if try == 5 {
+					t.Fatalf("the request that ran was not answered, in each try after %s or longer: the machine is too busy to tell", app.DrainTime)
+				}
 			}
-			_ = conn.Close()
+		})
+	}
+}
+
+// finishesWhatRuns reports whether a request that ran was answered by a server that was
+// told to stop, unless the machine took longer than requests are waited for.
+func finishesWhatRuns(t *testing.T, database string) bool {
+	t.Helper()
+	keys := newKeys(t)
+	p, url := startProcess(t, database, keys)
+	answered, release := pendingBind(t, url)
+	told := time.Now()
+	p.Signal(syscall.SIGTERM)
+	for { // no new connection is taken: the signal has arrived
+		conn, err := net.Dial("tcp", p.Ready[1])
+		if err != nil {
+			break
 		}
-		close(release)
-		if got := <-answered; got.Status != http.StatusOK || !strings.Contains(string(got.Body), `"bound"`) {
-			t.Errorf("the request that ran was answered %s, want 200 bound", got)
-		}
-		if status := p.Wait(endsWithin); status != 0 {
-			t.Errorf("status %d, want 0; the server said:\n%s", status, p.Log())
-		}
-		if said := verify(t, database, keys); !strings.Contains(said, "2 rows in 1 streams; 0 rows lie behind") {
-			t.Errorf("after an orderly end the record is %q, want registration and bind in one stream, signed to its end", said)
-		}
-	})
+		_ = conn.Close()
+	}
+	close(release)
+	got := <-answered
+	took := time.Since(told)
+	status := p.Wait(endsWithin)
+	if status != 0 {
+		t.Errorf("status %d, want 0; the server said:\n%s", status, p.Log())
+	}
+	if got.Status != http.StatusOK && took >= app.DrainTime {
+		return false
+	}
+	if got.Status != http.StatusOK || !strings.Contains(string(got.Body), `"bound"`) {
+		t.Errorf("the request that ran was answered %s after %s, want 200 bound", got, took)
+	}
+	if said := verify(t, database, keys); !strings.Contains(said, "2 rows in 1 streams; 0 rows lie behind") {
+		t.Errorf("after an orderly end the record is %q, want registration and bind in one stream, signed to its end", said)
+	}
+	return true
 }
 
 func TestATerminatedServerEndsInTimeWhateverRuns(t *testing.T) {

@@ -62,7 +62,9 @@ func TestWhatIsWrongOnAPageIsFound(t *testing.T) {
 	if got := strings.Join(p.Barriers(), "\n"); !strings.Contains(got, "label (") || !strings.Contains(got, "color-contrast (") {
 		t.Errorf("Barriers: got %q, want the missing label and the low contrast", got)
 	}
-	p.Open(serve(`<main style="height:400px"><p id=first>x</p><p>below</p></main><script>setTimeout(() => { document.getElementById("first").style.height = "300px"; document.title = "moved" }, 50)</script>`))
+	p.Open(serve(`<main style="height:400px"><p id=first>x</p><p>below</p></main><script>
+		const move = () => { document.getElementById("first").style.height = "300px"; document.title = "moved" };
+		new PerformanceObserver(() => setTimeout(move, 50)).observe({ type: "paint", buffered: true });</script>`))
 	p.WantsTitle("moved")
 	if got := p.LayoutShift(); got < 0.01 {
 		t.Errorf("LayoutShift of a page that moved: got %g, want more", got)

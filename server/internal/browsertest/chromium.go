@@ -78,7 +78,7 @@ func start() (*chromium, error) {
 	}
 	said := &output{}
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.CombinedOutput(said),
+		chromedp.ExecPath(path), chromedp.CombinedOutput(said), chromedp.WSURLReadTimeout(Patience),
 		chromedp.Flag("headless", "new"),
 		// Names resolve to this machine or not at all, whatever a page, or Chromium by itself, asks for. Names below
 		// "test" are other sites for tests of attacks.

@@ -29,9 +29,9 @@ func (p *Page) LayoutShift() float64 {
 
 // settling is how long what scripts lay out, such as a chart, may take to fit into
 // another window.
-const settling = 2 * time.Second
+const settling = 10 * time.Second
 
-// Overflow names what makes the page wider than its window; "" if nothing does.
+// Overflow names what makes the page wider than its window, and stays; "" if nothing does.
 func (p *Page) Overflow() (problem string) {
 	p.t.Helper()
 	p.holds(settling, func() bool {

@@ -19,7 +19,7 @@ import (
 
 // Patience is how long a page waits for what it is told to find. It is for a busy
 // machine; what is there is found at once.
-const Patience = 20 * time.Second
+const Patience = 2 * time.Minute
 
 // glance is how often a page looks whether it is there.
 const glance = 15 * time.Millisecond

@@ -19,7 +19,7 @@ function tell() {
   for (const time of document.querySelectorAll("time[data-relative], time[data-countdown]")) {
     const at = Date.parse(time.dateTime);
     if (Number.isNaN(at)) continue;
-    const seconds = Math.round((at - now) / 1000);
+    const seconds = Math.trunc((at - now) / 1000);
     let text = distance(seconds);
     if ("countdown" in time.dataset && seconds > 0 && seconds < 3600) {
       next = 1000;
