@@ -55,13 +55,21 @@ func EachURL(t *testing.T, body func(t *testing.T, url string)) {
 func URL(t testing.TB, dialect string) string {
 	t.Helper()
 	address := Blank(t, dialect)
-	s := open(t, address)
-	if err := s.Migrate(t.Context()); err != nil {
-		t.Fatalf("migrate a new %s database: %v", dialect, err)
+	if path, isSQLite := strings.CutPrefix(address, "sqlite:"); isSQLite {
+		file, err := migratedFile()
+		if err == nil {
+			err = os.WriteFile(path, file, 0o600)
+		}
+		if err != nil {
+			t.Fatalf("make a migrated %s database: %v", dialect, err)
+		}
+		return address
 	}
-	if err := s.Close(); err != nil {
-		t.Fatalf("close a new %s database: %v", dialect, err)
+	script, err := migratedSchema()
+	if err != nil {
+		t.Fatalf("make a migrated %s database: %v", dialect, err)
 	}
+	administer(t, address, script)
 	return address
 }
 
@@ -128,7 +136,7 @@ func administer(t testing.TB, base, statement string) {
 	t.Helper()
 	// Not the test's context: that has ended when its cleanups run. A test that
 	// left a transaction open would otherwise hold up the DROP for ever.
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, base)
 	if err != nil {
@@ -136,6 +144,6 @@ func administer(t testing.TB, base, statement string) {
 	}
 	defer func() { _ = conn.Close(ctx) }()
 	if _, err := conn.Exec(ctx, statement); err != nil {
-		t.Errorf("%s: %v", statement, err)
+		t.Fatalf("%.100s: %v", statement, err)
 	}
 }
