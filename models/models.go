@@ -31,8 +31,8 @@ var (
 )
 
 // Again calls do, a whole transaction, until nobody is in its way: until its error is
-// neither ErrConflict nor ErrDeadlock, at most so many times. Of the last of these
-// exhausted makes what the caller is told; other errors of do are returned as they are.
+// neither ErrConflict nor ErrDeadlock, at most so many times. exhausted turns the last of
+// these into what the caller is told; other errors of do are returned as they are.
 func Again(times int, do func() error, exhausted func(error) error) error {
 	var err error
 	for range times {

@@ -196,11 +196,7 @@ func (h *hooked) account(t *testing.T) {
 		}
 		late = append(late, end.Sub(c.Worked.Time()))
 	}
-	for _, d := range late {
-		if d > longestWindow {
-			t.Errorf("tokens were lost that the %s had got %s before it was killed: it had time to store them (limit %s)", h.holder, d, longestWindow)
-		}
-	}
+	wantInWindow(t, h.holder, late)
 	if len(h.lost) != len(late) {
 		t.Errorf("%d accounts have to be connected again, and the new tokens of %d refreshes are lost; want these to be the same", len(h.lost), len(late))
 	}

@@ -3,7 +3,7 @@
 // and columns under the same names.
 //
 // It knows nothing of who applies it: models/store does, with goose, whose
-// annotations the files bear. A released file is never edited; a change is a
+// annotations the files bear, and storetest for tests' databases. A released file is never edited; a change is a
 // new file in both folders.
 package migrations
 

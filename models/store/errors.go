@@ -43,7 +43,7 @@ func failed(err error, format string, args ...any) error {
 	case missingReference, impossibleText:
 		return fmt.Errorf("store: %s: %w", what, models.ErrNotFound)
 	case deadlock:
-		return fmt.Errorf("store: %s: %w", what, models.ErrDeadlock)
+		return fmt.Errorf("store: %s: %w: %w", what, models.ErrDeadlock, err)
 	}
 	return fmt.Errorf("store: %s: %w", what, err)
 }

@@ -2,7 +2,7 @@
 // real PostgreSQL alike. There is no way to run a database test on one of them
 // alone, nor to skip it: without PostgreSQL it fails and says how to run it.
 //
-// It knows models/store and nothing of what is stored.
+// It knows models/store and its migrations, and nothing of what is stored.
 package storetest
 
 import (
@@ -21,7 +21,7 @@ import (
 )
 
 // Variable names the environment variable with the URL of a PostgreSQL database
-// in which tests may create schemas.
+// in which tests may create schemas, by a superuser: some change settings of the server's.
 const Variable = "TOKENVAULT_TEST_POSTGRES_URL"
 
 // Dialects are the databases that every test must pass on.

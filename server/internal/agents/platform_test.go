@@ -307,6 +307,11 @@ func TestAnAgentIsDeletedThoughOthersLockItsVaultsInAnotherOrder(t *testing.T) {
 			})
 		}()
 		for waits := 0; waits == 0; {
+			select {
+			case err := <-done:
+				t.Fatalf("the other transaction has ended: %v", err)
+			default:
+			}
 			w.check(db.QueryRowContext(t.Context(), `SELECT count(*) FROM pg_stat_activity
 				WHERE application_name = current_setting('application_name') AND wait_event_type = 'Lock'`).Scan(&waits))
 		}
@@ -318,7 +323,7 @@ func TestAnAgentIsDeletedThoughOthersLockItsVaultsInAnotherOrder(t *testing.T) {
 	}}
 	w.Service = agents.New(w.deps)
 	if n, err := w.Delete(t.Context(), w.owner, client, id); n != 1 || err != nil {
-		t.Errorf("%d were deleted, %v", n, err)
+		t.Fatalf("%d were deleted, %v", n, err)
 	}
 	w.check(<-done)
 	if _, err := w.Release(t.Context(), key, client, "a", nil); fault.CodeOf(err) != fault.InvalidKey {

@@ -26,6 +26,7 @@ func distant(now func() time.Time, attribute string) func(t any) (template.HTML,
 		if err != nil || !ok {
 			return "", err
 		}
+		at = at.Truncate(time.Second) // which is what the script reads
 		//nolint:gosec // digits, letters and punctuation of a fixed form
 		return template.HTML("<time " + attribute + ` datetime="` + at.Format(time.RFC3339) + `" title="` + at.Format(toMinute) + ` UTC">` +
 			distance(at.Sub(now())) + "</time>"), nil

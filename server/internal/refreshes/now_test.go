@@ -186,7 +186,7 @@ func TestAskingDuringARefreshWaitsForIt(t *testing.T) {
 				})
 			}
 			for _, asker := range askers {
-				<-asker.met
+				w.until("each asker meets the lease", func() bool { return len(asker.met) == 1 })
 			}
 			close(release)
 			all.Wait()
