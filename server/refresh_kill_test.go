@@ -262,16 +262,21 @@ type rotation struct {
 // token, so that the families' order is the readers'.
 func (b *battery) rotations(t *testing.T) (all []rotation) {
 	t.Helper()
+	// What readers saw first, then what the provider did: they may go on meanwhile.
+	b.mu.Lock()
+	families, saw := slices.Clone(b.all), make([][]time.Time, len(b.all))
+	for i, f := range families {
+		saw[i] = slices.Clone(f.seen)
+	}
+	b.mu.Unlock()
 	next := map[string]oidc.Call{} // by the hash of what was presented
 	for _, c := range b.provider.Calls() {
 		if c.GrantType == "refresh_token" && c.Status == http.StatusOK {
 			next[c.RefreshToken] = c
 		}
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, f := range b.all {
-		seen := f.seen
+	for i, f := range families {
+		seen := saw[i]
 		for c, ok := next[f.root]; ok; c, ok = next[c.Issued] {
 			r := rotation{Call: c, of: f}
 			if len(seen) > 0 {
